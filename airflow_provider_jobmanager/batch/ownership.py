@@ -1,0 +1,113 @@
+"""Whose job it is: ids that are a function of the task instance, and the mark that every job of ours carries.
+
+The client chooses the id of a job, so an id that depends on nothing but (dag, task, run, map index, try) makes
+submission idempotent: a second create meets ``JobExists`` and finds its own mark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARK = "airflow_provider_jobmanager"
+MARK_VERSION = "1"
+_READABLE = 38
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@frozen
+class Owner:
+    """The try of a task instance that a job belongs to.
+
+    Attributes:
+        dag_id: DAG.
+        task_id: task.
+        run_id: DAG run.
+        map_index: index of a mapped task instance, -1 when not mapped.
+        try_number: which try.
+        ti_id: Airflow's own id of this try, a new one for each. Tells apart runs that were deleted and made again
+            under the same names.
+        max_tries: the task instance's limit of tries when it submitted. Grows with a Clear and only then, which is how
+            the next try knows that it is no automatic retry.
+    """
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+    try_number: int = 1
+    ti_id: str = ""
+    max_tries: int = 0
+
+    def metadata(self) -> list[dict[str, str]]:
+        """The ownership mark as job metadata (a list of name and value, which the service does not interpret)."""
+        mark = [{"name": MARK, "value": MARK_VERSION}]
+        return mark + [{"name": f"airflow_{name}", "value": str(value)} for name, value in asdict(self).items()]
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any]) -> Owner | None:
+        """The owner that a job's metadata names; None when it carries no mark of ours, or a broken one."""
+        found = {str(item.get("name")): str(item.get("value", "")) for item in job.get("metadata") or ()}
+        if MARK not in found:
+            return None
+        try:
+            return cls(
+                dag_id=found["airflow_dag_id"],
+                task_id=found["airflow_task_id"],
+                run_id=found["airflow_run_id"],
+                map_index=int(found["airflow_map_index"]),
+                try_number=int(found["airflow_try_number"]),
+                ti_id=found["airflow_ti_id"],
+                max_tries=int(found["airflow_max_tries"]),
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def same_task(self, other: Owner) -> bool:
+        """Whether both are tries of one task instance."""
+        return self._instance() == other._instance()
+
+    def same_try(self, other: Owner) -> bool:
+        """Whether both are one try of one task instance."""
+        return self.same_task(other) and (self.try_number, self.ti_id) == (other.try_number, other.ti_id)
+
+    def differences(self, other: Owner | None) -> list[tuple[str, str | None, str | None]]:
+        """``(field, expected, found)`` for each part in which the other differs."""
+        if other is None:
+            return [("ownership mark in the job's metadata", MARK, None)]
+        theirs = asdict(other)
+        return [
+            (name, str(value), str(theirs[name]))
+            for name, value in asdict(self).items()
+            if name != "max_tries" and value != theirs[name]
+        ]
+
+    def job_id_prefix(self) -> str:
+        """What the ids of all tries of this task instance begin with: readable, then ten hexadecimal digits."""
+        names = "-".join(filter(None, (_safe(self.dag_id), _safe(self.task_id))))
+        if self.map_index >= 0:
+            names = f"{names[: _READABLE - 6]}-m{self.map_index}"
+        digest = hashlib.sha256("\0".join(map(str, self._instance())).encode()).hexdigest()
+        return f"{names[:_READABLE].strip('-') or 'job'}-{digest[:10]}-"
+
+    def job_id(self) -> str:
+        """The derived job id: at most 64 characters of ``[A-Za-z0-9_-]``, the same whenever this try asks."""
+        tail = f"-{hashlib.sha256(self.ti_id.encode()).hexdigest()[:6]}" if self.ti_id else ""
+        return f"{self.job_id_prefix()}{self.try_number}{tail}"
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}.{self.task_id}{mapped} run {self.run_id} try {self.try_number}"
+
+    def _instance(self) -> tuple[str, str, str, int]:
+        return (self.dag_id, self.task_id, self.run_id, self.map_index)
+
+
+def _safe(name: str) -> str:
+    return _UNSAFE.sub("-", name).strip("-")
