@@ -1,0 +1,63 @@
+"""What all tests stand on: an environment without anybody's accounts, an Airflow home that is not the user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+
+# Before anything imports Airflow, which reads its settings and makes its home when it is imported.
+for _name in list(os.environ):
+    if _name.upper().startswith(("AIRFLOW", "_AIRFLOW", "AZURE_", "AZ_BATCH_", "OTEL_")):
+        del os.environ[_name]
+_IN_PROCESS_HOME = Path(tempfile.mkdtemp(prefix="jobmanager-tests-"))
+os.environ.update(
+    AIRFLOW_HOME=str(_IN_PROCESS_HOME),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS="False",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+    OTEL_SDK_DISABLED="true",
+)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_IN_PROCESS_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_databases(request: pytest.FixtureRequest) -> Path:
+    """The folder in which a migrated SQLite file per Airflow version is kept from one test run to the next."""
+    return request.config.cache.mkdir("airflow")
+
+
+@pytest.fixture(scope="session")
+def airflow_db(migrated_databases: Path) -> Path:
+    """The Airflow home of this process with a migrated database, for ``dag.test()``; its ``dags`` folder is in use."""
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+
+    AirflowHome(_IN_PROCESS_HOME).migrate(migrated_databases)
+    return _IN_PROCESS_HOME
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory: pytest.TempPathFactory, migrated_databases: Path) -> Iterator[AirflowHome]:
+    """A running Airflow: API server, scheduler, DAG processor, triggerer. Each test adds DAGs with names of its own.
+
+    Whoever kills or pauses a component starts it again before the test ends.
+    """
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+
+    with AirflowHome(tmp_path_factory.mktemp("airflow")) as home:
+        home.migrate(migrated_databases)
+        home.start()
+        home.wait_healthy()
+        yield home

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from airflow_provider_jobmanager.demo.processes import Component, stop_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A program that starts another in a process group of its own; neither goes when asked.
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setpgid(0, 0)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid: int) -> bool:
+    # A zombie is dead; collecting it is the business of whoever is its parent by then.
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def stubborn(tmp_path: Path) -> Iterator[Component]:
+    component = Component("stubborn", [sys.executable, "-c", STUBBORN], dict(os.environ), tmp_path / "log.txt")
+    component.start()
+    while component.log.read_text().count("ready") < 2:
+        time.sleep(0.01)
+    yield component
+    stop_all([component], 0)
+
+
+def test_a_session_is_ended_whole_even_when_it_is_paused_or_deaf(stubborn: Component) -> None:
+    pids = stubborn.pids
+    assert len(pids) == 2
+    stubborn.send(signal.SIGSTOP)
+    stop_all([stubborn], grace=0.2)
+    assert not any(alive(pid) for pid in pids)
+    assert stubborn.exit_code == -signal.SIGKILL
+
+
+def test_pausing_freezes_everything_in_it(stubborn: Component) -> None:
+    def states() -> set[str]:
+        return {psutil.Process(pid).status() for pid in stubborn.pids}
+
+    stubborn.send(signal.SIGSTOP)
+    while states() != {psutil.STATUS_STOPPED}:
+        time.sleep(0.01)
+    stubborn.send(signal.SIGCONT)
+    while psutil.STATUS_STOPPED in states():
+        time.sleep(0.01)
+    assert stubborn.running
+
+
+def test_starting_twice_is_refused(stubborn: Component) -> None:
+    with pytest.raises(RuntimeError, match="stubborn is running already, as process"):
+        stubborn.start()
+
+
+def test_stopping_what_never_ran_does_nothing(tmp_path: Path) -> None:
+    component = Component("idle", ["true"], {}, tmp_path / "log.txt")
+    stop_all([component])
+    assert (component.pid, component.exit_code, component.pids, component.tail()) == (None, None, [], "")
