@@ -60,8 +60,19 @@ class Answer:
     data: Any = None
 
 
-Flow = Generator[Call, Answer, T]
-"""A conversation that ends with a ``T``."""
+@frozen
+class Pause:
+    """A wait in the middle of a conversation; the driver sleeps.
+
+    Attributes:
+        seconds: how long.
+    """
+
+    seconds: float
+
+
+Flow = Generator[Call | Pause, Answer | None, T]
+"""A conversation that ends with a ``T``. It is sent an :class:`Answer` for a call and None for a pause."""
 
 
 def path(*parts: str) -> str:

@@ -1,0 +1,1 @@
+"""Hook for Azure Batch job manager tasks."""

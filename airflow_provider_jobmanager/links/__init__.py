@@ -1,0 +1,1 @@
+"""Extra links for Azure Batch job manager tasks."""

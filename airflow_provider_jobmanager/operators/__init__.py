@@ -1,0 +1,1 @@
+"""Operator for Azure Batch job manager tasks."""

@@ -1,0 +1,1 @@
+"""Sensor for Azure Batch job manager tasks."""

@@ -1,0 +1,1 @@
+"""Trigger for Azure Batch job manager tasks."""

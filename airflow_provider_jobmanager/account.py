@@ -1,0 +1,342 @@
+"""One Batch account: where it is, who we are to it, and the clients that conversations run on.
+
+The official SDK's client carries every request (authentication, transport, user agent), through its public
+``send_request``: requests and answers stay plain REST, so what a flow says is what goes over the wire. The SDK's own
+retries are switched off for these requests, because :mod:`.batch.patience` waits longer and knows what may be sent
+twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+from attrs import define, field, frozen
+
+from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
+from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from azure.batch import BatchClient
+    from azure.batch.aio import BatchClient as AsyncBatchClient
+
+    from airflow_provider_jobmanager.credentials import Credential
+
+T = TypeVar("T")
+
+API_VERSION = "2025-06-01"
+"""The only api-version that azure-batch 15.1 knows."""
+
+_OPTIONS: dict[str, Any] = {"retry_total": 0, "connection_timeout": 20, "read_timeout": 60}
+_PAGE = 1000
+_TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+
+
+@frozen
+class Account:
+    """A Batch account as one connection describes it.
+
+    Attributes:
+        conn_id: the Airflow connection it came from, for messages.
+        endpoint: such as ``https://myaccount.westeurope.batch.azure.com``.
+        credential: how to authenticate. Never shown.
+        api_version: api-version of every request.
+        subscription_id: for links, None when unknown.
+        resource_group: for links, None when unknown.
+    """
+
+    conn_id: str
+    endpoint: str
+    credential: Credential = field(repr=False)
+    api_version: str = API_VERSION
+    subscription_id: str | None = None
+    resource_group: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The account's name."""
+        return self.credential.account_name or (urlsplit(self.endpoint).hostname or "").split(".")[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two connections exactly when they mean one account seen with one identity. Holds no secret."""
+        return self.credential.fingerprint(self.endpoint, self.api_version)
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} (connection {self.conn_id!r})"
+
+    def sdk_client(self, **options: Any) -> BatchClient:
+        """The SDK's synchronous client for this account, for calls of one's own."""
+        from azure.batch import BatchClient  # noqa: PLC0415 - costs a quarter of a second, which a DAG file must not pay
+
+        return BatchClient(self.endpoint, self.credential.sync(), **self._client_options(), **options)
+
+    def sdk_async_client(self, **options: Any) -> AsyncBatchClient:
+        """The SDK's asynchronous client likewise. Slow the first time: keep it off an event loop."""
+        from azure.batch.aio import BatchClient as AsyncBatchClient  # noqa: PLC0415 - as above
+
+        return AsyncBatchClient(self.endpoint, self.credential.asynchronous(), **self._client_options(), **options)
+
+    def client(self) -> Client:
+        """Somewhere to run flows."""
+        return Client(self, self.sdk_client())
+
+    async def async_client(self) -> AsyncClient:
+        """Somewhere to run flows on an event loop; imports and credential work happen off it."""
+        return AsyncClient(self, await asyncio.to_thread(self.sdk_async_client))
+
+    def _client_options(self) -> dict[str, Any]:
+        from azure.core.pipeline.policies import HttpLoggingPolicy  # noqa: PLC0415 - as above
+
+        _quieten()
+        return {
+            "api_version": self.api_version,
+            "credential_scopes": [self.credential.scope],
+            "http_logging_policy": HttpLoggingPolicy(logger=_http_log),
+        }
+
+
+@define
+class Client:
+    """Runs flows on the SDK's synchronous client."""
+
+    account: Account
+    sdk: BatchClient
+    sleep: Callable[[float], None] = time.sleep
+
+    def perform(self, flow: Flow[T]) -> T:
+        """Run a conversation to its end and return what it returns.
+
+        Raises:
+            ServiceError: what the flow did not handle.
+        """
+        step: Callable[[], Call | Pause] = flow.__next__
+        while True:
+            try:
+                wanted = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return] # StopIteration.value is untyped
+            answer: Answer | None = None
+            try:
+                if isinstance(wanted, Pause):
+                    self.sleep(wanted.seconds)
+                else:
+                    answer = self.call(wanted)
+            except ServiceError as error:
+                step = _thrower(flow, error)
+            else:
+                step = _sender(flow, answer)
+
+    def call(self, call: Call) -> Answer:
+        """Make one call, following pages."""
+        exchange = _Exchange(self.account, call)
+        while exchange.request is not None:
+            try:
+                response = self.sdk.send_request(exchange.request, **_OPTIONS)
+            except Exception as error:
+                raise _translated(error, call, self.account) from error
+            exchange.take(response)
+        return exchange.answer
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self.sdk.close()
+
+
+@define
+class AsyncClient:
+    """Runs flows on the SDK's asynchronous client."""
+
+    account: Account
+    sdk: AsyncBatchClient
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def perform(self, flow: Flow[T]) -> T:
+        """As :meth:`Client.perform`."""
+        step: Callable[[], Call | Pause] = flow.__next__
+        while True:
+            try:
+                wanted = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return] # StopIteration.value is untyped
+            answer: Answer | None = None
+            try:
+                if isinstance(wanted, Pause):
+                    await self.sleep(wanted.seconds)
+                else:
+                    answer = await self.call(wanted)
+            except ServiceError as error:
+                step = _thrower(flow, error)
+            else:
+                step = _sender(flow, answer)
+
+    async def call(self, call: Call) -> Answer:
+        """As :meth:`Client.call`."""
+        exchange = _Exchange(self.account, call)
+        while exchange.request is not None:
+            try:
+                response = await self.sdk.send_request(exchange.request, **_OPTIONS)
+            except Exception as error:
+                raise _translated(error, call, self.account) from error
+            exchange.take(response)
+        return exchange.answer
+
+    async def close(self) -> None:
+        """Close the client's connections and its credential's."""
+        await self.sdk.close()
+        await self.account.credential.close_async()
+
+
+def _thrower(flow: Flow[T], error: ServiceError) -> Callable[[], Call | Pause]:
+    return lambda: flow.throw(error)
+
+
+def _sender(flow: Flow[T], answer: Answer | None) -> Callable[[], Call | Pause]:
+    return lambda: flow.send(answer)
+
+
+class _Exchange:
+    """The requests of one call and what came back, the same for both clients."""
+
+    def __init__(self, account: Account, call: Call) -> None:
+        self.call = call
+        self.endpoint = account.endpoint
+        self.answer = Answer(0, {})
+        self.rows: list[Any] = []
+        params = dict(call.params) | {"api-version": account.api_version}
+        if call.pages:
+            params["maxresults"] = str(min(_PAGE, call.limit or _PAGE))
+        self.request: Any = self._request(call.path, params)
+
+    def take(self, response: Any) -> None:
+        """Take a response in; sets the next request, or None at the end."""
+        self.request = None
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if self.call.content:
+            data: Any = response.content
+        else:
+            data = _json(response, self.call)
+        if self.call.pages:
+            if not isinstance(data, dict) or not isinstance(data.get("value"), list):
+                raise ServiceUnavailable(f"{self.call}: the answer is not a list of Batch", status=response.status_code)
+            self.rows += data["value"]
+            link = data.get("odata.nextLink")
+            if link and (self.call.limit is None or len(self.rows) < self.call.limit):
+                self.request = self._next(link)
+            data = self.rows if self.call.limit is None else self.rows[: self.call.limit]
+        self.answer = Answer(response.status_code, headers, data)
+
+    def _next(self, link: str) -> Any:
+        # The link carries its $skiptoken unescaped (`+`, `/`, `=`), and only its path and query are followed: our
+        # credentials go to the account's own endpoint and nowhere else.
+        parts = urlsplit(link)
+        pairs = (pair.partition("=") for pair in parts.query.split("&"))
+        return self._request(parts.path, {unquote(name): unquote(value) for name, _, value in pairs})
+
+    def _request(self, path: str, params: Mapping[str, str]) -> Any:
+        from azure.core.rest import HttpRequest  # noqa: PLC0415 - nothing of azure when a DAG file is read
+
+        headers = {"Accept": "application/octet-stream" if self.call.content else "application/json"}
+        content = None
+        if self.call.json is not None:
+            headers["Content-Type"] = "application/json; odata=minimalmetadata"
+            content = json.dumps(self.call.json).encode()
+        return HttpRequest(
+            self.call.method,
+            self.endpoint + path,
+            params={name: quote(value, safe="") for name, value in params.items()},
+            headers={**headers, **self.call.headers},
+            content=content,
+        )
+
+
+def _json(response: Any, call: Call) -> Any:
+    if not response.content:
+        return None
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        raise ServiceUnavailable(
+            f"{call}: the answer is not JSON ({len(response.content)} bytes, HTTP {response.status_code})",
+            status=response.status_code,
+        ) from None
+
+
+def _translated(error: Exception, call: Call, account: Account) -> Exception:
+    """The provider's own error for what the SDK raised; an unknown kind is returned as it is."""
+    from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415 - as above
+
+    if isinstance(error, HttpResponseError) and error.response is not None and _from_batch(error, account):
+        return _refusal(error, call)
+    if refused := account.credential.explain(error, account.conn_id):
+        return refused
+    if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
+        return ServiceUnavailable(f"{call}: no answer from {account}: {_first_line(error)}")
+    return error
+
+
+def _from_batch(error: Any, account: Account) -> bool:
+    """Whether the answer came from the account, not from the authority that gives out tokens."""
+    request = getattr(error.response, "request", None)
+    return request is not None and urlsplit(request.url).netloc == urlsplit(account.endpoint).netloc
+
+
+def _refusal(error: Any, call: Call) -> ServiceError:
+    response = error.response
+    status = int(response.status_code)
+    try:
+        body = json.loads(response.content or b"null")
+    except ValueError:
+        body = None
+    said = body if isinstance(body, dict) else {}
+    code = str(said.get("code") or "")
+    text = (said.get("message") or {}).get("value") if isinstance(said.get("message"), dict) else None
+    message = str(text or "").partition("\nRequestId:")[0].strip()
+    transient = status in _TRY_AGAIN or (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+    )
+    if transient or (not code and call.method != "HEAD"):
+        what = f"{code}: {message}" if code else "an answer that is not the Batch service's"
+        return ServiceUnavailable(
+            f"{call}: HTTP {status}, {what}", status=status, code=code, retry_after=_retry_after(response.headers)
+        )
+    values = {
+        str(item.get("key")): str(item.get("value", "")) for item in said.get("values") or () if isinstance(item, dict)
+    }
+    return ServiceRefused(
+        status=status,
+        code=code,
+        message=message,
+        values=values,
+        request_id=str(response.headers.get("request-id") or ""),
+        request=str(call),
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return max(0.0, float(headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+_http_log = logging.getLogger("airflow_provider_jobmanager.http")
+
+
+def _quieten() -> None:
+    # azure-core logs two INFO records for each request, which would fill task logs; set this logger to INFO to see
+    # them. The model base logs a traceback for each error body that is not JSON, which we report ourselves.
+    if _http_log.level == logging.NOTSET:
+        _http_log.setLevel(logging.WARNING)
+    logging.getLogger("azure.batch._utils.model_base").setLevel(logging.ERROR)
