@@ -1,0 +1,623 @@
+"""What every object of a payload has in common: members, spellings, conversion, the dict it becomes.
+
+A class declares its members once::
+
+    class TaskConstraints(Model):
+        max_wall_clock_time: Any = duration(low=1)
+
+and gets from it a keyword-only constructor, ``from_dict`` and ``as_dict``, equality, and its part of ``validate``.
+
+Values are converted when they are set and as far as they can be: ``"4"`` becomes 4, a dict becomes the object it
+describes. What can't be converted (yet) is kept untouched, be it a template, an ``XComArg`` or a mistake; nothing is
+refused before :meth:`Model.validate`. Only a name that nobody knows is refused at once by :meth:`Model.from_dict`.
+
+The classes are built by this module and not by a library of the kind since a DAG file imports them at every parse:
+seventy classes cost about a millisecond.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from enum import Enum
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from airflow_provider_jobmanager.batch import values
+from airflow_provider_jobmanager.batch.keys import (
+    KeyExtractor,
+    KeyTransformer,
+    attribute_transformer,
+    full_restapi_key_transformer,
+)
+from airflow_provider_jobmanager.batch.values import Unfit
+from airflow_provider_jobmanager.errors import DeserializationError, PayloadError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: Any) -> Callable[[type], type]:
+        """Tell type checkers that annotations make a constructor; nothing at run time."""
+        return lambda cls: cls
+
+
+M = TypeVar("M", bound="Model")
+
+
+class ValidationError(NamedTuple):
+    """One broken rule.
+
+    Attributes:
+        path: where, in Python names: ``resource_files[2].http_url``; empty for the object as a whole.
+        rule: a short name of the rule: ``required``, ``type``, ``exclusive``, ``range`` …
+        message: what is expected, in words.
+        value: what was found, bounded, and never a text that may be a secret.
+    """
+
+    path: str
+    rule: str
+    message: str
+    value: str
+
+    def __str__(self) -> str:
+        found = f"; found {self.value}" if self.value else ""
+        return f"{self.path or 'the whole'}: {self.message}{found} [{self.rule}]"
+
+
+class Findings(list[ValidationError]):
+    """Broken rules, as they are found.
+
+    Attributes:
+        parse_time: leave out what can only be judged once Airflow has rendered it.
+    """
+
+    def __init__(self, *, parse_time: bool = False) -> None:
+        super().__init__()
+        self.parse_time = parse_time
+
+    def add(self, path: str, rule: str, message: str, value: Any = None, *, found: str | None = None) -> None:
+        """Note a broken rule, unless its value is yet to be rendered.
+
+        Args:
+            path: where.
+            rule: short name of the rule.
+            message: what is expected.
+            value: what was found; only its form is told.
+            found: what to tell instead of the form.
+        """
+        if self.parse_time and values.templated(value):
+            return
+        if found is None:
+            found = "" if value is None else values.form(value)
+        self.append(ValidationError(path, rule, message, found))
+
+
+class Field:
+    """One member of a payload object: how it is called, what it holds, what holds for its value alone.
+
+    Attributes:
+        name: Python name.
+        wire: name on the wire.
+        kind: ``text``, ``integer``, ``flag``, ``duration``, ``choice``, ``object`` or ``free`` (any JSON).
+        model: the class of an object.
+        many: a list of such values.
+        named: for a list of objects with a name and a value: a ``{name: value}`` mapping is taken too.
+        choices: for a choice, the service's spelling by the lower-case one.
+        required: must be set.
+        late: may be missing while the DAG is parsed, as the operator fills it in.
+        private: its text may hold a secret, so it is never told.
+        local: ours alone, never on the wire.
+        readonly: set by the service.
+        limits: what :mod:`.rules` checks of the value alone: ``low`` and ``high`` (numbers, or ticks of a duration),
+            ``longest``, ``pattern``, ``exact``.
+    """
+
+    __slots__ = (
+        "aliases", "choices", "kind", "late", "limits", "local", "many", "model", "name", "named", "private",
+        "readonly", "required", "wire",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        wire: str = "",
+        model: type[Model] | None = None,
+        choices: Iterable[str] = (),
+        many: bool = False,
+        named: bool = False,
+        required: bool = False,
+        late: bool = False,
+        private: bool = False,
+        local: bool = False,
+        readonly: bool = False,
+        aliases: tuple[str, ...] = (),
+        **limits: Any,
+    ) -> None:
+        self.kind, self.wire, self.model, self.many, self.named = kind, wire, model, many, named
+        self.choices = {spelling.lower(): spelling for spelling in choices}
+        self.required, self.late, self.private, self.local, self.readonly = required, late, private, local, readonly
+        self.aliases, self.limits = aliases, limits
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        head, *tail = name.split("_")
+        self.wire = self.wire or head + "".join(part.capitalize() for part in tail)
+
+    @property
+    def desc(self) -> dict[str, str]:
+        """The member as key transformers and extractors see it: ``key``, the wire name, and ``type``."""
+        kinds = {"text": "str", "integer": "int", "flag": "bool", "choice": "str", "free": "object"}
+        kind = self.model.__name__ if self.model else kinds.get(self.kind, self.kind)
+        return {"key": self.wire, "type": f"[{kind}]" if self.many else kind}
+
+    def load(self, value: Any, path: str, findings: Findings, extractors: Sequence[KeyExtractor] | None = None) -> Any:
+        """Turn a value into what the member holds; what is unfit is noted in ``findings`` and kept as it is."""
+        if value is None:
+            return None
+        if not self.many:
+            return self._load_one(value, path, findings, extractors)
+        if isinstance(value, str):
+            if value.strip().lower() in {"", "none", "null"}:
+                return None
+            found = values.structure(value)
+            value = value if found is None else found
+        if self.named and isinstance(value, Mapping):
+            value = self._from_names(value, path, findings)
+        if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Sequence):
+            findings.add(path, "type", "expected a list", value)
+            return value
+        return [self._load_one(item, f"{path}[{index}]", findings, extractors) for index, item in enumerate(value)]
+
+    def _load_one(self, value: Any, path: str, findings: Findings, extractors: Sequence[KeyExtractor] | None) -> Any:
+        if self.model is not None:
+            return self._load_object(self.model, value, path, findings, extractors)
+        if self.kind == "free":
+            return value
+        try:
+            if self.kind == "text":
+                return values.text(value, exact=self.limits.get("exact", False))
+            if self.kind == "choice":
+                return values.choice(value, self.choices)
+            convert = {"integer": values.integer, "flag": values.flag, "duration": values.duration}[self.kind]
+            return convert(value)
+        except Unfit as unfit:
+            findings.add(path, "type", str(unfit), value, found="nothing" if value is None else None)
+            return value
+
+    def _load_object(
+        self,
+        model: type[Model],
+        value: Any,
+        path: str,
+        findings: Findings,
+        extractors: Sequence[KeyExtractor] | None,
+    ) -> Any:
+        if isinstance(value, model):
+            return value
+        given = value
+        if isinstance(value, str):
+            if value.strip().lower() in {"", "none", "null"} and not self.many:
+                return None
+            given = values.structure(value)
+        if isinstance(given, Mapping):
+            return model._build(given, path, findings, extractors)  # noqa: SLF001 - one machinery, two classes
+        findings.add(path, "type", f"expected {model.__name__}", value, found="nothing" if value is None else None)
+        return value
+
+    def _from_names(self, value: Mapping[Any, Any], path: str, findings: Findings) -> Any:
+        if {str(key).lower() for key in value} == {"name", "value"}:
+            message = "expected a list of names and values, or a mapping from name to value; this may be either"
+            findings.add(path, "ambiguous", message, value)
+            return value
+        return [
+            {**item, "name": name} if isinstance(item, Mapping) else {"name": name, "value": item}
+            for name, item in value.items()
+        ]
+
+
+def text(**options: Any) -> Any:
+    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``."""
+    return Field("text", **options)
+
+
+def integer(**options: Any) -> Any:
+    """A member that holds a whole number. Limits: ``low``, ``high``."""
+    return Field("integer", **options)
+
+
+def flag(**options: Any) -> Any:
+    """A member that holds true or false."""
+    return Field("flag", **options)
+
+
+def duration(**options: Any) -> Any:
+    """A member that holds a duration. Limits in seconds: ``low``, ``high``."""
+    return Field("duration", **options)
+
+
+def choice(*choices: str, **options: Any) -> Any:
+    """A member that holds one of a few texts, given in the service's spelling."""
+    return Field("choice", choices=choices, **options)
+
+
+def one(model: type[Model], **options: Any) -> Any:
+    """A member that holds one object."""
+    return Field("object", model=model, **options)
+
+
+def many(model: type[Model], **options: Any) -> Any:
+    """A member that holds a list of objects."""
+    return Field("object", model=model, many=True, **options)
+
+
+def free(**options: Any) -> Any:
+    """A member that holds any JSON."""
+    return Field("free", **options)
+
+
+class _Constructor:
+    """The signature of a model's constructor, made when somebody asks (``help``, editors, test generators)."""
+
+    def __get__(self, _instance: object, owner: type[Model]) -> Signature:
+        names = [*owner._fields, "additional_properties"]
+        return Signature([Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in names])
+
+
+# No field specifiers: to a type checker every member has a default, so a missing one is left to validate().
+@dataclass_transform(kw_only_default=True)
+class _Declared:
+    """What type checkers need to know of :class:`Model`, apart so that they see its own member too."""
+
+
+class Model(_Declared):
+    """Base of the payload's classes. See the module for how its members behave.
+
+    Attributes:
+        additional_properties: members that the class does not declare, by their wire names; they go out only after
+            :meth:`enable_additional_properties_sending`.
+    """
+
+    _fields: ClassVar[dict[str, Field]] = {}
+    _names: ClassVar[dict[str, Field]] = {}
+    _sends_additional: ClassVar[bool] = False
+    __signature__ = _Constructor()
+    __hash__ = None  # type: ignore[assignment]  # it can be changed
+
+    if TYPE_CHECKING:
+        additional_properties: Any = free()
+    else:
+
+        def __init__(self, **members: Any) -> None:
+            self.additional_properties = {}
+            for name in self._fields:
+                self.__dict__[name] = None
+            for name, value in members.items():
+                if name != "additional_properties" and name not in self._fields:
+                    raise TypeError(f"{type(self).__name__}() has no member {name!r}{self._hint(name)}")
+                setattr(self, name, value)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        cls._fields = {**cls._fields, **own}
+        cls._names = {
+            spelling.lower(): field
+            for field in cls._fields.values()
+            for spelling in (*field.aliases, field.wire, field.name)
+        }
+        for name in own:
+            delattr(cls, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "additional_properties":
+            self.__dict__[name] = dict(value) if isinstance(value, Mapping) else ({} if value is None else value)
+            return
+        field = self._fields.get(name)
+        if field is None:
+            raise AttributeError(f"{type(self).__name__} has no member {name!r}{self._hint(name)}")
+        self.__dict__[name] = field.load(value, name, Findings())
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._compared() == other._compared()
+
+    def __repr__(self) -> str:
+        from airflow_provider_jobmanager.batch.secrets import redact  # noqa: PLC0415 - it knows this module
+
+        shown = ", ".join(f"{name}={value!r}" for name, value in redact(self._members()).items())
+        return f"{type(self).__name__}({shown})"
+
+    @classmethod
+    def from_dict(
+        cls,
+        data: Mapping[str, Any] | Self,
+        key_extractors: KeyExtractor | Sequence[KeyExtractor] | None = None,
+        content_type: str | None = None,
+    ) -> Self:
+        """Build the object from a mapping in either spelling, mixed if need be.
+
+        Args:
+            data: a dict, a model of ``azure.batch.models`` (a mapping of wire names), or an object of this class.
+                Names are taken without regard to case: wire names and Python names.
+            key_extractors: how to find members instead; with these, names that nobody asks for are not noticed.
+            content_type: for the interface's sake; only JSON is known.
+
+        Raises:
+            DeserializationError: ``data`` is no mapping, or a name in it, at any depth, is unknown or given twice.
+        """
+        _only_json(content_type)
+        if isinstance(data, cls):
+            return copy.copy(data)
+        if not isinstance(data, Mapping):
+            raise DeserializationError(f"{cls.__name__}: expected a mapping; found {values.form(data)}")
+        findings = Findings()
+        extractors = [key_extractors] if callable(key_extractors) else key_extractors
+        built = cls._build(data, "", findings, extractors)
+        return cls._checked(built, [finding for finding in findings if finding.rule in {"unknown", "twice"}])
+
+    @classmethod
+    def deserialize(cls, data: str | bytes | Mapping[str, Any], content_type: str | None = None) -> Self:
+        """Build the object from the service's own form.
+
+        Args:
+            data: JSON text, or what it says.
+            content_type: for the interface's sake; only JSON is known.
+
+        Raises:
+            DeserializationError: the text is no JSON, a name is unknown, or a value is not what its member holds.
+        """
+        _only_json(content_type)
+        given: Any = data
+        if isinstance(given, (str, bytes, bytearray)):
+            try:
+                given = json.loads(given)
+            except (ValueError, RecursionError) as error:
+                at = f" at position {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+                raise DeserializationError(f"{cls.__name__}: expected JSON; found {values.form(data)}{at}") from None
+        if not isinstance(given, Mapping):
+            raise DeserializationError(f"{cls.__name__}: expected an object; found {values.form(given)}")
+        findings = Findings()
+        return cls._checked(cls._build(given, "", findings, None), findings)
+
+    def as_dict(
+        self, keep_readonly: bool = True, key_transformer: KeyTransformer = attribute_transformer
+    ) -> dict[str, Any]:
+        """A dict that ``json.dumps`` takes, unset members left out.
+
+        Args:
+            keep_readonly: keep what only the service sets.
+            key_transformer: gives each member its key; see :mod:`.keys` for the three ready ones.
+
+        Raises:
+            PayloadError: a value has no JSON form, such as an ``XComArg`` that was not resolved.
+        """
+        findings = Findings()
+        result = self._dump("", findings, keep_readonly=keep_readonly, key_transformer=key_transformer)
+        if findings:
+            raise PayloadError(type(self).__name__, findings)
+        return result
+
+    def serialize(self, keep_readonly: bool = False) -> dict[str, Any]:
+        """What goes to the service: wire names, unset members left out.
+
+        Raises:
+            PayloadError: a value has no JSON form.
+        """
+        return self.as_dict(keep_readonly=keep_readonly, key_transformer=full_restapi_key_transformer)
+
+    def validate(self, *, parse_time: bool = False) -> list[ValidationError]:
+        """Check the object and all it holds against the rules of the Batch service.
+
+        Args:
+            parse_time: leave out what Airflow has yet to render.
+
+        Returns:
+            Every broken rule, in the order of the members; empty when all is well.
+        """
+        from airflow_provider_jobmanager.batch.rules import check  # noqa: PLC0415 - it knows every class
+
+        return check(self, parse_time=parse_time)
+
+    def undeclared(self) -> list[str]:
+        """Names in ``additional_properties`` that do not go out, since nobody enabled that."""
+        return [] if self._sends_additional else [_name(name) for name in self.additional_properties]
+
+    @classmethod
+    def enable_additional_properties_sending(cls) -> None:
+        """Take members that the class does not declare, and let them go out on the wire.
+
+        It holds for this class (and what is derived from it) in this process, not for the objects inside it.
+        """
+        cls._sends_additional = True
+
+    @classmethod
+    def is_xml_model(cls) -> bool:
+        """False: the Batch service speaks JSON."""
+        return False
+
+    @classmethod
+    def _checked(cls, built: Any, findings: Sequence[ValidationError]) -> Self:
+        if findings:
+            raise DeserializationError(
+                f"{cls.__name__} can't be read:\n" + "\n".join(f"  - {finding}" for finding in findings)
+            )
+        if not isinstance(built, cls):  # pragma: no cover - a mapping is kept only with a finding
+            raise TypeError(type(built))
+        return built
+
+    @classmethod
+    def _build(
+        cls, data: Mapping[Any, Any], path: str, findings: Findings, extractors: Sequence[KeyExtractor] | None
+    ) -> Any:
+        """The object that a mapping describes, or the mapping itself when a name in it is wrong."""
+        members: dict[str, Any] = {}
+        additional: dict[str, Any] = {}
+        sound = True
+        if extractors is not None:
+            given: list[tuple[Any, Field | None, Any]] = [
+                (name, field, _extract(field, data, extractors)) for name, field in cls._fields.items()
+            ]
+        else:
+            given = [(key, cls._names.get(key.lower()) if isinstance(key, str) else None, data[key]) for key in data]
+        for key, field, value in given:
+            if field is None and isinstance(key, str) and cls._sends_additional:
+                additional[key] = value
+            elif field is None:
+                sound = False
+                findings.append(cls._unknown(key, path))
+            elif field.name in members:
+                sound = False
+                message = f"{field.name} is given twice, also as {_name(key)}"
+                findings.append(ValidationError(join(path, field.name), "twice", message, ""))
+            else:
+                members[field.name] = field.load(value, join(path, field.name), findings, extractors)
+        if not sound:
+            return data
+        built = cls()
+        built.__dict__.update(members, additional_properties=additional)
+        return built
+
+    @classmethod
+    def _unknown(cls, key: Any, path: str) -> ValidationError:
+        message = f"{cls.__name__} has no member of this name{cls._hint(key)}"
+        return ValidationError(join(path, _name(key)), "unknown", message, "")
+
+    @classmethod
+    def _hint(cls, key: Any) -> str:
+        """The nearest known name, in the spelling of the one that was given."""
+        if not isinstance(key, str):
+            return "; names are texts"
+        close = difflib.get_close_matches(key[:100].lower(), list(cls._names), n=1, cutoff=0.6)
+        if not close:
+            return f"; it has {', '.join(cls._fields)}"
+        field = cls._names[close[0]]
+        return f"; did you mean {field.name if '_' in key or field.wire.lower() == field.name else field.wire}?"
+
+    def _members(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in self._fields if self.__dict__[name] is not None}
+
+    def _compared(self) -> dict[str, Any]:
+        # Loaded once more: a list may have been appended to since it was set.
+        ignored = Findings()
+        members: dict[str, Any] = {
+            name: self._fields[name].load(value, name, ignored)
+            for name, value in self._members().items()
+            if not self._fields[name].local
+        }
+        return {**members, "additional_properties": self.additional_properties}
+
+    def _dump(
+        self, path: str, findings: Findings, *, keep_readonly: bool, key_transformer: KeyTransformer
+    ) -> dict[str, Any]:
+        def dumped(value: Any, where: str, depth: int = 0) -> Any:
+            if isinstance(value, Model):
+                return value._dump(  # noqa: SLF001 - an object of this class
+                    where, findings, keep_readonly=keep_readonly, key_transformer=key_transformer
+                )
+            return _json(value, where, findings, dumped, depth)
+
+        result: dict[str, Any] = {}
+        if self._sends_additional:
+            result.update(dumped(self.additional_properties, path))
+        ignored = Findings()
+        for name, value in self._members().items():
+            field = self._fields[name]
+            if (field.readonly and not keep_readonly) or (field.local and key_transformer is not attribute_transformer):
+                continue
+            where = join(path, name)
+            loaded = field.load(value, where, ignored)
+            if loaded is None:
+                continue
+            key = key_transformer(name, field.desc, value)
+            if isinstance(key, tuple):  # the form (key, value), which Microsoft's generated models return
+                key = key[0]
+            steps = [key] if isinstance(key, str) else list(key)
+            place = result
+            for step in steps[:-1]:
+                place = place.setdefault(step, {})
+            place[steps[-1]] = dumped(loaded, where)
+        return result
+
+
+def plain(value: Any) -> Any:
+    """Plain dicts and lists in place of our objects and SDK models, at any depth.
+
+    Texts, numbers, timedeltas and objects that Airflow resolves later stay as they are, so that the result can be
+    templated, shown and stored. Python names for our objects, wire names for SDK models.
+
+    Raises:
+        PayloadError: the data is nested without end.
+    """
+    return _plain(value, 0)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > values.DEEPEST:
+        raise PayloadError("The payload", [_too_deep("")])
+    if isinstance(value, Model):
+        value = {**value._members(), **(value.additional_properties or {})}  # noqa: SLF001 - the same module
+    if isinstance(value, Mapping):
+        return {key: _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return value
+
+
+def join(path: str, name: str) -> str:
+    """A path and one more step."""
+    return f"{path}.{name}" if path else name
+
+
+def _json(value: Any, path: str, findings: Findings, dumped: Callable[[Any, str, int], Any], depth: int) -> Any:
+    if depth > values.DEEPEST:
+        findings.append(_too_deep(path))
+        return None
+    if isinstance(value, Enum):
+        return _json(value.value, path, findings, dumped, depth + 1)
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, (int, float)) and abs(value) < 2**64:
+        return value
+    if isinstance(value, timedelta):
+        try:
+            return values.duration(value)
+        except Unfit:
+            findings.add(path, "type", "expected a duration that the service can hold", value)
+            return None
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            findings.add(path, "type", "expected names that are texts", value)
+            return None
+        return {key: dumped(item, join(path, _name(key)), depth + 1) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [dumped(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    findings.add(path, "type", "expected what JSON can hold", value)
+    return None
+
+
+def _too_deep(path: str) -> ValidationError:
+    return ValidationError(path[:200], "depth", f"expected at most {values.DEEPEST} levels of nesting", "")
+
+
+def _extract(field: Field, data: Mapping[str, Any], extractors: Sequence[KeyExtractor]) -> Any:
+    found = (extractor(field.name, field.desc, data) for extractor in extractors)
+    return next((value for value in found if value is not None), None)
+
+
+def _name(key: Any) -> str:
+    """A name out of the user's data, bounded; what is no text is told by its form."""
+    return repr(key)[1:-1][:80] if isinstance(key, str) else f"<{values.form(key)}>"
+
+
+def _only_json(content_type: str | None) -> None:
+    if content_type is not None and "json" not in content_type.lower():
+        raise DeserializationError(f"content_type: the Batch service speaks JSON; found {values.form(content_type)}")
