@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.job import Job
     from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
+    from airflow_provider_jobmanager.batch.verdict import Verdict
 
-__all__ = ["Job", "JobManagerTask"]
+__all__ = ["Job", "JobManagerTask", "Verdict"]
 
-_HOMES = {"Job": "job", "JobManagerTask": "job_manager_task"}
+_HOMES = {"Job": "job", "JobManagerTask": "job_manager_task", "Verdict": "verdict"}
 
 
 def __getattr__(name: str) -> Any:

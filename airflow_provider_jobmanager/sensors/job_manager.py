@@ -15,6 +15,8 @@ from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerErr
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
 
     from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
@@ -36,7 +38,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         out_of_sight: seconds without any usable answer of the service after which the task fails.
     """
 
-    template_fields = ("job_id", "azure_batch_conn_id")
+    template_fields: Sequence[str] = ("job_id", "azure_batch_conn_id")
     ui_color = "#e6f2ff"
 
     def __init__(

@@ -1,0 +1,117 @@
+"""From the operator's arguments to the request body of the job to create."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.batch.job import Job, PoolInfo
+from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
+from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.batch.ownership import Owner
+
+MANAGER_FIELDS = (
+    "command_line",
+    "display_name",
+    "container_settings",
+    "resource_files",
+    "output_files",
+    "environment_settings",
+    "constraints",
+    "required_slots",
+    "kill_job_on_completion",
+    "user_identity",
+    "run_exclusive",
+    "application_package_references",
+    "authentication_token_settings",
+    "allow_low_priority_node",
+)
+"""Arguments of the operator that are fields of JobManagerTask under their own names; its ``id`` is
+``job_manager_id``."""
+
+_OWN_ARGUMENTS = {
+    "id": "job_id",
+    "pool_info": "pool_id or auto_pool",
+    "job_manager_task": "the operator's own arguments",
+}
+
+_ARGUMENTS = {
+    "id": "job_id",
+    "pool_info.pool_id": "pool_id",
+    "pool_info.auto_pool_specification": "auto_pool",
+    "job_manager_task.id": "job_manager_id",
+    "job_manager_task": "",
+}
+
+
+def job_of(operator: Any, job_id: Any) -> Job:
+    """The whole job that an operator's arguments describe.
+
+    Args:
+        operator: holds the arguments as attributes.
+        job_id: id of the job, None to leave it out (at parse time it may not be known).
+
+    Raises:
+        ConfigurationError: an argument is of the wrong kind, has an unknown member, or stands twice.
+    """
+    settings = Job.from_dict(operator.job or {})
+    for name, argument in _OWN_ARGUMENTS.items():
+        if getattr(settings, name) is not None:
+            raise ConfigurationError(f"job: {name!r} does not belong here; give it as {argument}.")
+    if (operator.pool_id is None) == (operator.auto_pool is None):
+        given = "neither was" if operator.pool_id is None else "both were"
+        raise ConfigurationError(f"Give exactly one of pool_id (a pool that exists) and auto_pool; {given} given.")
+    settings.id = job_id
+    settings.pool_info = PoolInfo.from_dict(
+        {"auto_pool_specification": operator.auto_pool} if operator.pool_id is None else {"pool_id": operator.pool_id}
+    )
+    settings.job_manager_task = JobManagerTask.from_dict(
+        {"id": operator.job_manager_id, **{name: getattr(operator, name) for name in MANAGER_FIELDS}}
+    )
+    return settings
+
+
+def check_at_parse_time(operator: Any) -> None:
+    """Find what needs no rendering to be known to be wrong.
+
+    Raises:
+        PayloadError: rules of the Batch service are broken; names all of them.
+        ConfigurationError: as :func:`job_of`.
+    """
+    if not (operator.job is None or isinstance(operator.job, Mapping)):
+        return  # an XComArg or a template that will be the mapping
+    _refuse(operator, job_of(operator, operator.job_id or "derived"), parse_time=True)
+
+
+def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
+    """The checked request body, with the owner's mark in its metadata.
+
+    Raises:
+        PayloadError: rules of the Batch service are broken; names all of them.
+        ConfigurationError: as :func:`job_of`.
+    """
+    job = job_of(operator, job_id)
+    _refuse(operator, job, parse_time=False)
+    body = job.serialize()
+    body["metadata"] = [*body.get("metadata", ()), *owner.metadata()]
+    return body
+
+
+def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:
+    errors = job.validate(parse_time=parse_time)
+    if operator.wait_for == "job_manager":
+        # Who waits for the manager alone may leave the job's end to others.
+        errors = [error for error in errors if error.rule != "never_ends"]
+    if errors:
+        named = [error._replace(path=_argument(error.path)) for error in errors]
+        raise PayloadError(f"The job of task {operator.task_id!r}", named)
+
+
+def _argument(path: str) -> str:
+    """The operator's argument that a path within the job means."""
+    for prefix, argument in _ARGUMENTS.items():
+        if path == prefix or path.startswith((f"{prefix}.", f"{prefix}[")):
+            return f"{argument}{path[len(prefix) :]}".lstrip(".")
+    return f"job.{path}" if path else "job"
