@@ -76,6 +76,8 @@ class ServiceRefused(ServiceError):  # noqa: N818 - reads as what happened
         message: the service's text, without its request id.
         values: the error's ``values`` as a mapping, such as ``{"Reason": ...}``.
         request_id: what Azure support asks for.
+        request: what was asked.
+        hint: what to change, where that is known.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class ServiceRefused(ServiceError):  # noqa: N818 - reads as what happened
         values: Mapping[str, str] | None = None,
         request_id: str = "",
         request: str = "",
+        hint: str = "",
     ) -> None:
         self.status = status
         self.code = code
@@ -94,13 +97,20 @@ class ServiceRefused(ServiceError):  # noqa: N818 - reads as what happened
         self.values = dict(values or {})
         self.request_id = request_id
         self.request = request
+        self.hint = hint
         detail = "; ".join(f"{name}: {value}" for name, value in self.values.items())
         parts = [f"{request}: " if request else "", f"HTTP {status} {code}".rstrip(), f": {message}" if message else ""]
         if detail:
             parts.append(f" ({detail})")
         if request_id:
             parts.append(f" [request id {request_id}]")
+        if hint:
+            parts.append(f" {hint}")
         super().__init__("".join(parts))
+
+    def with_hint(self, hint: str) -> ServiceRefused:
+        """The same refusal, and what to change."""
+        return type(self)(**{**self.__dict__, "hint": hint})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_refused, (type(self), dict(self.__dict__))

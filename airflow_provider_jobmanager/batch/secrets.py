@@ -14,7 +14,7 @@ What counts as a secret:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -44,13 +44,15 @@ _PARTS: Final = tuple(
 )
 
 
-def redact(payload: Any) -> Any:
+def redact(payload: Any, *, known: Iterable[str] = ()) -> Any:
     """A copy of a payload with ``***`` in place of every secret.
 
     Args:
         payload: our objects, SDK models, dicts, lists and texts in either spelling, rendered or not.
+        known: texts that are secrets wherever they stand, such as :func:`secret_values` found before a request body
+            lost the marks.
     """
-    return _Walk(lambda _secret: None).value(plain(payload), hidden=False)
+    return _Walk(lambda _secret: None, known).value(plain(payload), hidden=False)
 
 
 def secret_values(payload: Any) -> list[str]:
@@ -73,8 +75,9 @@ def secret_values(payload: Any) -> list[str]:
 class _Walk:
     """Goes through plain data, tells each secret and leaves a mask in its place."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
+    def __init__(self, note: Callable[[str], None], known: Iterable[str] = ()) -> None:
         self._note = note
+        self._known = sorted(filter(None, known), key=len, reverse=True)
 
     def value(self, value: Any, *, hidden: bool) -> Any:
         if isinstance(value, dict):
@@ -105,6 +108,8 @@ class _Walk:
         return MASK
 
     def _text(self, value: str) -> str:
+        for secret in self._known:
+            value = value.replace(secret, MASK)
         for pattern in _PARTS:
             value = pattern.sub(self._mask, value)
         return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
+from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
-from airflow_provider_jobmanager.errors import ConfigurationError, ServiceError
+from airflow_provider_jobmanager.errors import ConfigurationError, ServiceError, ServiceRefused
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
-from airflow_provider_jobmanager.operators.payload import MANAGER_FIELDS, check_at_parse_time, request_body
+from airflow_provider_jobmanager.operators.payload import (
+    MANAGER_FIELDS,
+    check_at_parse_time,
+    explained,
+    preview,
+    request_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.batch.flows import Submission
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+
+_FIRST_OUTSIDE = 4  # the frames of this module and of Airflow's own constructor wrapper
 
 XCOM_JOB_ID = "job_id"
 XCOM_VERDICT = "verdict"
@@ -187,6 +197,10 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self._submitted = (str(event["job_id"]), owner)
         return self._finish(context, verdict_of_event(event))
 
+    def dry_run(self) -> None:
+        """Print the exact request body that a run would send, secrets masked."""
+        print(preview(self))  # noqa: T201 - this is what a dry run is for
+
     def on_kill(self) -> None:
         """End the job when the task is killed on its worker."""
         if self._submitted is None or self.on_kill_action != "terminate":
@@ -207,7 +221,10 @@ class AzureBatchJobManagerOperator(BaseOperator):
             if taken is not None:
                 self.log.info("Going on with job %s of an earlier try.", taken.job_id)
                 return taken
-        submission = self.hook.create_job(body, owner)
+        try:
+            submission = self.hook.create_job(body, owner)
+        except ServiceRefused as refusal:
+            raise explained(refusal, self) from refusal
         done = "was there already, made by this very try" if submission.adopted else "created"
         self.log.info("Job %s %s on %s.", submission.job_id, done, self.hook.account.endpoint)
         return submission
@@ -294,6 +311,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
         if not self.poll_interval > 0:
             raise ConfigurationError(f"Task {self.task_id!r}: poll_interval must be positive seconds.")
         check_at_parse_time(self)
+        if self.authentication_token_settings is not None:
+            warnings.warn(
+                f"Task {self.task_id!r}: {AUTHENTICATION_TOKEN_RETIRED}",
+                DeprecationWarning,
+                stacklevel=_FIRST_OUTSIDE,
+            )
 
 
 def owner_of(context: Context) -> Owner:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch.job import Job, PoolInfo
-from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
+from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED, JobManagerTask
+from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
 
 if TYPE_CHECKING:
-    from airflow_provider_jobmanager.batch.ownership import Owner
+    from airflow_provider_jobmanager.errors import ServiceRefused
 
 MANAGER_FIELDS = (
     "command_line",
@@ -97,6 +100,26 @@ def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
     body = job.serialize()
     body["metadata"] = [*body.get("metadata", ()), *owner.metadata()]
     return body
+
+
+def explained(refusal: ServiceRefused, operator: Any) -> ServiceRefused:
+    """A refusal of the create request, with what to change where that is known."""
+    said = " ".join((refusal.message, *refusal.values.values())).lower()
+    if operator.authentication_token_settings is not None and "authenticationtokensettings" in said:
+        return refusal.with_hint(AUTHENTICATION_TOKEN_RETIRED)
+    return refusal
+
+
+def preview(operator: Any) -> str:
+    """The request body as JSON for a person, secrets masked; what only a run knows is filled in for show.
+
+    Raises:
+        PayloadError: as :func:`request_body`, and ConfigurationError likewise.
+    """
+    owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
+    job_id = operator.job_id or owner.job_id()
+    body = request_body(operator, owner, job_id)
+    return json.dumps(redact(body, known=secret_values(job_of(operator, job_id))), indent=2)
 
 
 def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:

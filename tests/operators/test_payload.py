@@ -1,0 +1,248 @@
+"""From the operator's arguments to the request body: both spellings, templates, masks, and what is refused when."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import warnings
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Param, task
+from airflow.serialization.serialized_objects import DagSerialization
+from azure.batch import models
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_jobmanager.batch.job_manager_task import ResourceFile, TaskConstraints
+from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError, ServiceRefused
+from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator as Operator
+from airflow_provider_jobmanager.operators.payload import explained, request_body
+
+OWNER = Owner("d", "t", "r")
+START = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
+PARAMS = {"name": "X1", "pool": "local", "slots": 4, "flag": False, "hours": "PT2H"}
+
+
+def a_dag(**options: Any) -> DAG:
+    return DAG("d", schedule=None, start_date=START, params={k: Param(v) for k, v in PARAMS.items()}, **options)
+
+
+def an_operator(**arguments: Any) -> Operator:
+    with a_dag():
+        return Operator(**{"task_id": "t", "command_line": "run", "pool_id": "local", **arguments})
+
+
+def body_of(operator: Operator) -> dict[str, Any]:
+    return request_body(operator, OWNER, "j")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_every_string_at_any_depth_is_a_template(native: bool) -> None:
+    with a_dag(render_template_as_native_obj=native) as dag:
+        operator = Operator(
+            task_id="t",
+            command_line="/bin/sh -c 'echo {{ params.name }}'",
+            pool_id="{{ params.pool }}",
+            required_slots="{{ params.slots }}",
+            run_exclusive="{{ params.flag }}",
+            resource_files=[
+                ResourceFile(http_url="https://a/{{ params.name }}", file_path="{{ params.name }}"),
+                models.ResourceFile(http_url="https://b/{{ params.name }}", file_path="b"),
+                {"httpUrl": "https://c/{{ params.name }}", "file_path": "c"},
+            ],
+            environment_settings={"NAME": "{{ params.name }}", "SLOTS": "{{ params.slots }}"},
+            constraints=TaskConstraints(
+                max_wall_clock_time="{{ params.hours }}", max_task_retry_count="{{ params.slots }}"
+            ),
+            job={"priority": "{{ params.slots }}", "metadata": {"k": "{{ params.name }}"}},
+        )
+
+    operator.render_template_fields({"params": PARAMS, "dag": dag})
+    body = body_of(operator)
+
+    manager = body["jobManagerTask"]
+    assert manager["commandLine"] == "/bin/sh -c 'echo X1'"
+    assert [file["httpUrl"] for file in manager["resourceFiles"]] == ["https://a/X1", "https://b/X1", "https://c/X1"]
+    assert manager["resourceFiles"][0]["filePath"] == "X1"
+    assert manager["environmentSettings"] == [{"name": "NAME", "value": "X1"}, {"name": "SLOTS", "value": "4"}]
+    assert manager["constraints"] == {"maxWallClockTime": "PT2H", "maxTaskRetryCount": 4}
+    assert (manager["requiredSlots"], manager["runExclusive"]) == (4, False)
+    assert (body["priority"], body["poolInfo"]) == (4, {"poolId": "local"})
+    assert body["metadata"][0] == {"name": "k", "value": "X1"}
+    assert body["metadata"][1:] == OWNER.metadata()
+
+
+def test_a_rendered_value_of_the_wrong_form_is_named_without_being_shown() -> None:
+    operator = an_operator(
+        required_slots="{{ params.name }}",
+        constraints={"maxWallClockTime": "{{ params.name }}"},
+    )
+    operator.render_template_fields({"params": {**PARAMS, "name": "hunter2"}})
+
+    with pytest.raises(PayloadError) as caught:
+        body_of(operator)
+
+    assert {error.path for error in caught.value.errors} == {
+        "required_slots",
+        "constraints.max_wall_clock_time",
+    }
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"pool_id": None}, "pool_id"),
+        ({"auto_pool": {}}, "both were given"),
+        ({"job_id": "x" * 65}, "job_id: expected 1 to 64"),
+        ({"job_id": "a/b"}, "job_id"),
+        ({"job_manager_id": "a b"}, "job_manager_id"),
+        ({"command_line": ""}, "command_line: must not be empty"),
+        ({"kill_job_on_completion": False}, "kill_job_on_completion: false leaves the job without an end"),
+        ({"required_slots": 0}, "required_slots"),
+        ({"constraints": {"maxretry": 1}}, "did you mean maxTaskRetryCount"),
+        ({"job": {"prio": 1}}, "did you mean priority"),
+        ({"job": {"poolInfo": {"poolId": "x"}}}, "give it as pool_id or auto_pool"),
+        ({"job": {"jobManagerTask": {"id": "x"}}}, "the operator's own arguments"),
+        ({"job": {"priority": 2000}}, "job.priority"),
+        ({"job": {"jobReleaseTask": {"commandLine": "x", "maxWallClockTime": "PT20M"}}}, "job.job_release_task"),
+        ({"resource_files": [{"httpUrl": "https://h/a", "filePath": "../a"}]}, "resource_files[0].file_path"),
+        ({"wait_for": "tasks"}, "wait_for must be 'job' or 'job_manager'"),
+        ({"children": "some"}, "children must be"),
+        ({"on_kill_action": "kill"}, "on_kill_action must be"),
+        ({"on_finish_action": "drop"}, "on_finish_action must be"),
+        ({"poll_interval": 0}, "poll_interval"),
+    ],
+)
+def test_what_needs_no_rendering_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        an_operator(**arguments)
+
+    assert named in str(caught.value)
+
+
+def test_a_job_that_others_end_is_allowed_to_who_waits_for_the_manager_alone() -> None:
+    operator = an_operator(kill_job_on_completion=False, wait_for="job_manager")
+
+    assert body_of(operator)["jobManagerTask"]["killJobOnCompletion"] is False
+
+
+def test_xcoms_and_mapping_pass_through_parsing() -> None:
+    with a_dag() as dag:
+
+        @task
+        def settings() -> dict[str, Any]:
+            return {"priority": 3}
+
+        Operator(task_id="whole", command_line="x", pool_id="p", job=settings(), resource_files=settings())
+        Operator.partial(
+            task_id="mapped",
+            pool_id="p",
+            resource_files=[ResourceFile(http_url="https://h/{{ params.name }}", file_path="a")],
+        ).expand(command_line=["a", "b", "c"])
+
+    assert dag.get_task("whole").upstream_task_ids == {"settings", "settings__1"}
+    assert DagSerialization.serialize_dag(dag)
+
+
+def test_the_serialized_dag_holds_the_payload_as_plain_data() -> None:
+    with a_dag() as dag:
+        Operator(
+            task_id="t",
+            command_line="x",
+            pool_id="p",
+            resource_files=[models.ResourceFile(http_url="https://h/a", file_path="a")],
+            constraints=TaskConstraints(max_task_retry_count=2),
+        )
+
+    (serialized,) = DagSerialization.serialize_dag(dag)["tasks"]
+
+    text = json.dumps(serialized, default=str)
+    assert "ResourceFile(" not in text
+    assert "TaskConstraints(" not in text
+    assert "https://h/a" in text
+
+
+def test_a_dry_run_prints_the_request_body_with_secrets_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    operator = an_operator(
+        job_id="j",
+        resource_files=[{"httpUrl": "https://a.blob.core.windows.net/c/b?sv=1&sig=SECRETSIG", "filePath": "b"}],
+        environment_settings=[{"name": "PLAIN", "value": "shown"}, {"name": "X", "value": "hidden", "secret": True}],
+    )
+
+    operator.dry_run()
+
+    printed = capsys.readouterr().out
+    body = json.loads(printed)
+    assert body["id"] == "j"
+    assert body["jobManagerTask"]["commandLine"] == "run"
+    assert "shown" in printed
+    assert "SECRETSIG" not in printed
+    assert "hidden" not in printed
+
+
+def test_the_authentication_token_is_sent_as_it_is_with_a_warning_and_its_refusal_explained() -> None:
+    with pytest.warns(DeprecationWarning, match="managed identity") as caught:
+        operator = an_operator(authentication_token_settings={"access": ["job"]})
+
+    assert caught[0].filename == __file__
+    assert body_of(operator)["jobManagerTask"]["authenticationTokenSettings"] == {"access": ["job"]}
+    refusal = ServiceRefused(
+        status=403,
+        code="Forbidden",
+        message="Access is Forbidden",
+        values={"Reason": "Property authenticationTokenSettings is not enabled for current account"},
+    )
+    assert "managed identity" in str(explained(refusal, operator))
+    assert explained(refusal, an_operator()) is refusal
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=15), inner, max_size=4),
+    max_leaves=12,
+)
+likely_names = st.sampled_from(
+    ["id", "httpUrl", "http_url", "filePath", "name", "value", "maxWallClockTime", "autoUser", "priority", "metadata"]
+)
+payload = json_like | st.dictionaries(likely_names, json_like, max_size=4)
+arguments = st.dictionaries(
+    st.sampled_from(
+        [
+            "command_line",
+            "pool_id",
+            "auto_pool",
+            "job_id",
+            "job_manager_id",
+            "display_name",
+            "container_settings",
+            "resource_files",
+            "output_files",
+            "environment_settings",
+            "constraints",
+            "required_slots",
+            "kill_job_on_completion",
+            "user_identity",
+            "run_exclusive",
+            "application_package_references",
+            "allow_low_priority_node",
+            "job",
+        ]
+    ),
+    payload,
+    max_size=3,
+)
+
+
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(arguments)
+def test_arbitrary_payloads_end_in_success_or_in_our_own_error(given_arguments: dict[str, Any]) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            operator = Operator(**{"task_id": "t", "command_line": "run", "pool_id": "local", **given_arguments})
+            json.dumps(body_of(operator))
+    except ConfigurationError:
+        pass
