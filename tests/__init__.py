@@ -1,0 +1,1 @@
+"""Tests of the provider and of the local Batch service."""

@@ -1,0 +1,206 @@
+"""Conversations over the official SDK's clients, synchronous and asynchronous, against a real HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_provider_jobmanager.account import Account
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.credentials import Credential
+from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
+from tests.scripted import Reply, Request, ScriptedServer, error
+
+KEY = base64.b64encode(b"0123456789").decode()
+
+
+def an_account(url: str) -> Account:
+    return Account("c", url, Credential("account_key", account_name="acct", secret=KEY))
+
+
+def run(kind: str, url: str, flow: Flow[Any]) -> Any:
+    """The flow's result on either client; pauses take no time."""
+    account = an_account(url)
+    if kind == "sync":
+        client = account.client()
+        client.sleep = lambda _seconds: None
+        try:
+            return client.perform(flow)
+        finally:
+            client.close()
+
+    async def main() -> Any:
+        async_client = await account.async_client()
+
+        async def at_once(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        async_client.sleep = at_once
+        try:
+            return await async_client.perform(flow)
+        finally:
+            await async_client.close()
+
+    return asyncio.run(main())
+
+
+def once(call: Call) -> Flow[Answer]:
+    answer = yield call
+    assert answer is not None
+    return answer
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_a_call_goes_out_as_said_and_is_signed(kind: str) -> None:
+    with ScriptedServer(lambda _: Reply(201, None, {"ETag": "0x1"})) as server:
+        answer = run(kind, server.url, once(calls.post("jobs", "a b/ä", "terminate", json={"terminateReason": "why"})))
+
+    (sent,) = server.requests
+    assert (sent.method, sent.path) == ("POST", "/jobs/a%20b%2F%C3%A4/terminate")
+    assert sent.query == {"api-version": "2025-06-01"}
+    assert sent.body == b'{"terminateReason": "why"}'
+    assert sent.headers["content-type"] == "application/json; odata=minimalmetadata"
+    assert sent.headers["authorization"].startswith("SharedKey acct:")
+    assert (answer.status, answer.headers["etag"], answer.data) == (201, "0x1", None)
+
+
+def test_pages_are_followed_to_the_accounts_own_endpoint_with_the_token_as_it_came(kind: str) -> None:
+    token = "WATV2:a+b/c==:1$1"
+
+    def answer(request: Request) -> Reply:
+        if "$skiptoken" not in request.query:
+            link = f"https://elsewhere.example/jobs?api-version=2025-06-01&maxresults=1000&$skiptoken={token}"
+            return Reply(200, {"value": [{"id": "a"}, {"id": "b"}], "odata.nextLink": link})
+        return Reply(200, {"value": [{"id": "c"}]})
+
+    with ScriptedServer(answer) as server:
+        got = run(kind, server.url, once(calls.rows("jobs", filter="state eq 'active'", select=("id",))))
+
+    assert [row["id"] for row in got.data] == ["a", "b", "c"]
+    first, second = server.requests
+    assert (first.query["$filter"], first.query["$select"]) == ("state eq 'active'", "id")
+    assert second.query["$skiptoken"] == token
+
+
+def test_no_more_pages_are_asked_for_than_wanted(kind: str) -> None:
+    with ScriptedServer(
+        lambda _: Reply(200, {"value": [{"id": "a"}] * 3, "odata.nextLink": "http://x/jobs?a=b"})
+    ) as server:
+        got = run(kind, server.url, once(calls.rows("jobs", limit=2)))
+
+    assert len(got.data) == 2
+    assert server.requests[0].query["maxresults"] == "2"
+    assert len(server.requests) == 1
+
+
+def test_a_file_is_bytes(kind: str) -> None:
+    with ScriptedServer(lambda _: Reply(200, b"\xff\x00", {"Content-Type": "text/plain"})) as server:
+        got = run(kind, server.url, once(calls.file("jobs", "j", "tasks", "t", "files", "wd/a.txt", first=0, last=9)))
+
+    assert got.data == b"\xff\x00"
+    assert server.requests[0].headers["ocp-range"] == "bytes=0-9"
+
+
+def test_a_refusal_tells_all_that_the_service_said(kind: str) -> None:
+    reply = error(409, "ActiveJobAndScheduleQuotaReached", "Too many.", Reason="100 of 100")
+    with ScriptedServer(lambda _: reply) as server, pytest.raises(ServiceRefused) as caught:
+        run(kind, server.url, once(calls.post("jobs", json={"id": "j"})))
+
+    refusal = caught.value
+    assert (refusal.status, refusal.code, refusal.message) == (409, "ActiveJobAndScheduleQuotaReached", "Too many.")
+    assert refusal.values == {"Reason": "100 of 100"}
+    assert refusal.request_id == "11111111-2222-3333-4444-555555555555"
+    assert "POST /jobs" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("reply", "retry_after"),
+    [
+        (error(503, "ServerBusy"), None),
+        (error(500, "InternalError"), None),
+        (Reply(429, {"code": "TooManyRequests", "message": {"value": "slow"}}, {"Retry-After": "7"}), 7.0),
+        (error(408, "OperationTimedOut"), None),
+        (Reply(502, b"<html>bad gateway</html>"), None),
+        (Reply(404, b"<html>not the service</html>"), None),
+        (Reply(403, b""), None),
+        (Reply(200, b"not json"), None),
+        (Reply(drop=True), None),
+    ],
+)
+def test_no_usable_answer_is_told_apart_from_a_refusal(kind: str, reply: Reply, retry_after: float | None) -> None:
+    with ScriptedServer(lambda _: reply) as server, pytest.raises(ServiceUnavailable) as caught:
+        run(kind, server.url, once(calls.get("jobs", "j")))
+
+    assert caught.value.retry_after == retry_after
+    # aiohttp asks once more by itself when a connection that it kept is dropped under a GET.
+    assert len(server.requests) <= (2 if reply.drop else 1)
+
+
+def test_an_endpoint_that_nobody_listens_on_is_named_with_the_connection(kind: str) -> None:
+    with ScriptedServer(lambda _: Reply()) as server:
+        url = server.url
+
+    with pytest.raises(ServiceUnavailable, match="connection 'c'") as caught:
+        run(kind, url, once(calls.get("jobs", "j")))
+
+    assert url in str(caught.value)
+
+
+def test_an_operation_that_is_not_implemented_is_a_refusal(kind: str) -> None:
+    with ScriptedServer(lambda _: error(501, "NotImplemented")) as server, pytest.raises(ServiceRefused):
+        run(kind, server.url, once(calls.get("jobs", "j")))
+
+
+def test_patience_outlasts_trouble_and_is_bounded(kind: str) -> None:
+    replies = [error(503, "ServerBusy"), Reply(drop=True), Reply(200, {"id": "j"})]
+    with ScriptedServer(lambda _: replies.pop(0)) as server:
+        got = run(kind, server.url, patiently(calls.get("jobs", "j"), Patience()))
+    assert got.data == {"id": "j"}
+
+    with ScriptedServer(lambda _: error(503, "ServerBusy")) as server, pytest.raises(ServiceUnavailable):
+        run(kind, server.url, patiently(calls.get("jobs", "j"), Patience(seconds=20)))
+    assert 4 <= len(server.requests) <= 12
+
+
+def test_a_flow_may_pause_and_handle_an_error(kind: str) -> None:
+    def flow() -> Flow[str]:
+        yield Pause(1)
+        try:
+            yield calls.get("jobs", "j")
+        except ServiceRefused as refusal:
+            return refusal.code
+        return ""
+
+    with ScriptedServer(lambda _: error(404, "JobNotFound")) as server:
+        assert run(kind, server.url, flow()) == "JobNotFound"
+
+
+def test_requests_leave_no_lines_in_the_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.INFO),
+        ScriptedServer(lambda _: error(404, "JobNotFound")) as server,
+        pytest.raises(ServiceRefused),
+    ):
+        run(kind, server.url, once(calls.get("jobs", "j")))
+
+    assert [record.getMessage() for record in caplog.records if "azure" in record.name or "http" in record.name] == []
+
+
+def test_a_fingerprint_tells_identities_apart_and_holds_no_secret() -> None:
+    one, same = an_account("http://127.0.0.1:1"), an_account("http://127.0.0.1:1")
+    other_key = Account("c", "http://127.0.0.1:1", Credential("account_key", account_name="acct", secret="eHh4"))
+
+    assert one.fingerprint == same.fingerprint
+    assert len({one.fingerprint, other_key.fingerprint, an_account("http://127.0.0.1:2").fingerprint}) == 3
+    assert KEY not in one.fingerprint
+    assert KEY not in repr(one)
