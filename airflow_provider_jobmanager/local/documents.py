@@ -1,0 +1,544 @@
+"""Jobs and tasks as they are sent, and as the service keeps them: shapes of bodies, and every default.
+
+Members and limits are those of the REST reference, api-version 2025-06-01; the defaults that the service fills in, and
+the order in which it gives members back, are read off recorded traffic.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.local import errors
+from airflow_provider_jobmanager.local.formats import UNLIMITED
+from airflow_provider_jobmanager.local.shapes import (
+    Shape,
+    anything,
+    boolean,
+    choice,
+    duration,
+    identifier,
+    integer,
+    list_of,
+    mapping,
+    moment,
+    not_emulated,
+    text,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.local.shapes import Check
+
+Doc = dict[str, Any]
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+NAME_VALUE = Shape("name", name=text(), value=text())
+METADATA = list_of(Shape("name", "value", name=text(), value=text()))
+IDENTITY = Shape(resourceId=text())
+USER_IDENTITY = Shape(
+    username=text(),
+    autoUser=Shape(scope=choice("pool", "task"), elevationLevel=choice("nonadmin", "admin")),
+)
+RESOURCE_FILE = Shape(
+    autoStorageContainerName=text(),
+    storageContainerUrl=text(),
+    httpUrl=text(),
+    blobPrefix=text(),
+    filePath=text(),
+    fileMode=text(),
+    identityReference=IDENTITY,
+)
+OUTPUT_FILE = Shape(
+    "filePattern",
+    "destination",
+    "uploadOptions",
+    filePattern=text(shortest=1),
+    destination=Shape(
+        container=Shape(
+            "containerUrl",
+            path=text(),
+            containerUrl=text(),
+            identityReference=IDENTITY,
+            uploadHeaders=list_of(NAME_VALUE),
+        )
+    ),
+    uploadOptions=Shape("uploadCondition", uploadCondition=choice("tasksuccess", "taskfailure", "taskcompletion")),
+)
+CONTAINER = Shape(
+    "imageName",
+    containerRunOptions=text(),
+    imageName=text(shortest=1),
+    registry=Shape(username=text(), password=text(), registryServer=text(), identityReference=IDENTITY),
+    workingDirectory=choice("taskWorkingDirectory", "containerImageDefault"),
+    containerHostBatchBindMounts=list_of(Shape(source=text(), isReadOnly=boolean)),
+)
+PACKAGES = list_of(Shape("applicationId", applicationId=text(), version=text()))
+TASK_CONSTRAINTS = Shape(maxWallClockTime=duration(), retentionTime=duration(), maxTaskRetryCount=integer(-1))
+JOB_CONSTRAINTS = Shape(maxWallClockTime=duration(), maxTaskRetryCount=integer(-1))
+TOKEN_SETTINGS = Shape(access=list_of(choice("job")))
+EXIT_OPTIONS = Shape(jobAction=choice("none", "disable", "terminate"), dependencyAction=choice("satisfy", "block"))
+EXIT_CONDITIONS = Shape(
+    exitCodes=list_of(Shape("code", "exitOptions", code=integer(), exitOptions=EXIT_OPTIONS)),
+    exitCodeRanges=list_of(
+        Shape("start", "end", "exitOptions", start=integer(), end=integer(), exitOptions=EXIT_OPTIONS)
+    ),
+    preProcessingError=EXIT_OPTIONS,
+    fileUploadError=EXIT_OPTIONS,
+    default=EXIT_OPTIONS,
+)
+_COMMAND: dict[str, Check] = {
+    "commandLine": text(shortest=1),
+    "containerSettings": CONTAINER,
+    "resourceFiles": list_of(RESOURCE_FILE),
+}
+
+# -- tasks ------------------------------------------------------------------------------------------------------------
+
+JOB_MANAGER = Shape(
+    "id",
+    "commandLine",
+    id=identifier,
+    displayName=text(longest=1024),
+    **_COMMAND,
+    outputFiles=list_of(OUTPUT_FILE),
+    environmentSettings=list_of(NAME_VALUE),
+    applicationPackageReferences=PACKAGES,
+    authenticationTokenSettings=TOKEN_SETTINGS,
+    constraints=TASK_CONSTRAINTS,
+    requiredSlots=integer(1),
+    userIdentity=USER_IDENTITY,
+    runExclusive=boolean,
+    allowLowPriorityNode=boolean,
+    killJobOnCompletion=boolean,
+)
+PREPARATION = Shape(
+    "commandLine",
+    id=identifier,
+    **_COMMAND,
+    environmentSettings=list_of(NAME_VALUE),
+    constraints=TASK_CONSTRAINTS,
+    userIdentity=USER_IDENTITY,
+    waitForSuccess=boolean,
+    rerunOnNodeRebootAfterSuccess=boolean,
+)
+RELEASE = Shape(
+    "commandLine",
+    id=identifier,
+    **_COMMAND,
+    environmentSettings=list_of(NAME_VALUE),
+    maxWallClockTime=duration(longest="PT15M"),
+    retentionTime=duration(),
+    userIdentity=USER_IDENTITY,
+)
+START_TASK = Shape(
+    "commandLine",
+    **_COMMAND,
+    environmentSettings=list_of(NAME_VALUE),
+    userIdentity=USER_IDENTITY,
+    maxTaskRetryCount=integer(-1),
+    waitForSuccess=boolean,
+)
+TASK = Shape(
+    "id",
+    "commandLine",
+    id=identifier,
+    displayName=text(longest=1024),
+    **_COMMAND,
+    outputFiles=list_of(OUTPUT_FILE),
+    environmentSettings=list_of(NAME_VALUE),
+    affinityInfo=Shape("affinityId", affinityId=text()),
+    applicationPackageReferences=PACKAGES,
+    userIdentity=USER_IDENTITY,
+    exitConditions=EXIT_CONDITIONS,
+    multiInstanceSettings=not_emulated,
+    authenticationTokenSettings=TOKEN_SETTINGS,
+    dependsOn=Shape(
+        taskIds=list_of(text()),
+        taskIdRanges=list_of(Shape("start", "end", start=integer(0), end=integer(0))),
+    ),
+    constraints=TASK_CONSTRAINTS,
+    requiredSlots=integer(1),
+)
+TASK_UPDATE = Shape(constraints=TASK_CONSTRAINTS)
+COLLECTION = Shape("value", value=list_of(anything))
+
+# -- pools ------------------------------------------------------------------------------------------------------------
+
+SCHEDULING_POLICY = Shape(nodeFillType=choice("Spread", "Pack"), jobDefaultOrder=choice("none", "creationtime"))
+POOL_SPECIFICATION = Shape(
+    "vmSize",
+    displayName=text(longest=1024),
+    vmSize=lambda value, name: text(shortest=1)(value, name).lower(),
+    virtualMachineConfiguration=mapping,
+    cloudServiceConfiguration=mapping,
+    taskSlotsPerNode=integer(1, 256),
+    maxTasksPerNode=integer(1, 256),
+    taskSchedulingPolicy=SCHEDULING_POLICY,
+    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
+    targetDedicatedNodes=integer(0),
+    targetLowPriorityNodes=integer(0),
+    enableAutoScale=boolean,
+    autoScaleFormula=text(),
+    autoScaleEvaluationInterval=duration(shortest="PT5M", longest="P7D"),
+    enableInterNodeCommunication=boolean,
+    networkConfiguration=mapping,
+    startTask=START_TASK,
+    certificateReferences=list_of(mapping),
+    applicationPackageReferences=PACKAGES,
+    userAccounts=list_of(mapping),
+    metadata=METADATA,
+    resourceTags=mapping,
+    mountConfiguration=not_emulated,
+    targetNodeCommunicationMode=choice("default", "classic", "simplified"),
+    upgradePolicy=mapping,
+)
+AUTO_POOL = Shape(
+    "poolLifetimeOption",
+    autoPoolIdPrefix=text(longest=20),
+    poolLifetimeOption=choice("job", "jobschedule"),
+    keepAlive=boolean,
+    pool=POOL_SPECIFICATION,
+)
+POOL_INFO = Shape(poolId=identifier, autoPoolSpecification=AUTO_POOL)
+
+# -- jobs -------------------------------------------------------------------------------------------------------------
+
+_JOB_SETTINGS: dict[str, Check] = {
+    "priority": integer(-1000, 1000, code="OutOfRangePriority"),
+    "maxParallelTasks": integer(-1),
+    "allowTaskPreemption": boolean,
+    "constraints": JOB_CONSTRAINTS,
+    "poolInfo": POOL_INFO,
+    "metadata": METADATA,
+    "onAllTasksComplete": choice("noaction", "terminatejob"),
+    "networkConfiguration": not_emulated,
+}
+_JOB_PARTS: dict[str, Check] = {
+    "displayName": text(longest=1024),
+    "usesTaskDependencies": boolean,
+    "jobManagerTask": JOB_MANAGER,
+    "jobPreparationTask": PREPARATION,
+    "jobReleaseTask": RELEASE,
+    "commonEnvironmentSettings": list_of(NAME_VALUE),
+    "onTaskFailure": choice("noaction", "performexitoptionsjobaction"),
+}
+JOB = Shape("id", "poolInfo", id=identifier, **_JOB_PARTS, **_JOB_SETTINGS)
+JOB_PATCH = Shape(**_JOB_SETTINGS)
+# A PUT may carry the job as it was read; what can't be changed is passed over, as the service does with the id.
+JOB_PUT = Shape(
+    "poolInfo",
+    **_JOB_SETTINGS,
+    **dict.fromkeys(
+        (
+            "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
+            "previousState", "previousStateTransitionTime", "usesTaskDependencies", "jobManagerTask",
+            "jobPreparationTask", "jobReleaseTask", "commonEnvironmentSettings", "onTaskFailure", "executionInfo",
+            "stats",
+        ),
+        anything,
+    ),
+)  # fmt: skip
+DISABLE = Shape("disableTasks", disableTasks=choice("requeue", "terminate", "wait"))
+TERMINATE = Shape(terminateReason=text())
+JOB_SPECIFICATION = Shape("poolInfo", **_JOB_PARTS, **_JOB_SETTINGS)
+SCHEDULE_SETTINGS: dict[str, Check] = {
+    "schedule": Shape(
+        doNotRunUntil=moment,
+        doNotRunAfter=moment,
+        startWindow=duration(shortest="PT1M"),
+        recurrenceInterval=duration(shortest="PT1M"),
+    ),
+    "jobSpecification": JOB_SPECIFICATION,
+    "metadata": METADATA,
+}
+SCHEDULE = Shape(
+    "id", "schedule", "jobSpecification", id=identifier, displayName=text(longest=1024), **SCHEDULE_SETTINGS
+)
+SCHEDULE_PATCH = Shape(**SCHEDULE_SETTINGS)
+
+JOB_ORDER = (
+    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState",
+    "previousStateTransitionTime", "priority", "maxParallelTasks", "usesTaskDependencies", "allowTaskPreemption",
+    "constraints", "jobManagerTask", "jobPreparationTask", "jobReleaseTask", "commonEnvironmentSettings", "poolInfo",
+    "metadata", "executionInfo", "onAllTasksComplete", "onTaskFailure", "stats",
+)  # fmt: skip
+SPECIFICATION_ORDER = (
+    "displayName", "priority", "maxParallelTasks", "allowTaskPreemption", "usesTaskDependencies", "onAllTasksComplete",
+    "onTaskFailure", "constraints", "jobManagerTask", "jobPreparationTask", "jobReleaseTask",
+    "commonEnvironmentSettings", "poolInfo", "metadata",
+)  # fmt: skip
+TASK_ORDER = (
+    "id", "displayName", "url", "eTag", "creationTime", "lastModified", "state", "stateTransitionTime", "previousState",
+    "previousStateTransitionTime", "commandLine", "containerSettings", "resourceFiles", "outputFiles",
+    "environmentSettings", "affinityInfo", "applicationPackageReferences", "userIdentity", "exitConditions",
+    "multiInstanceSettings", "authenticationTokenSettings", "dependsOn", "constraints", "requiredSlots",
+    "executionInfo", "nodeInfo", "stats",
+)  # fmt: skip
+SCHEDULE_ORDER = (
+    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState",
+    "previousStateTransitionTime", "schedule", "jobSpecification", "executionInfo", "metadata", "stats",
+)  # fmt: skip
+POOL_ORDER = (
+    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
+    "allocationState", "allocationStateTransitionTime", "vmSize", "virtualMachineConfiguration",
+    "cloudServiceConfiguration", "resizeTimeout", "resizeErrors", "currentDedicatedNodes", "targetDedicatedNodes",
+    "currentLowPriorityNodes", "targetLowPriorityNodes", "enableAutoScale", "autoScaleFormula",
+    "autoScaleEvaluationInterval", "autoScaleRun", "enableInterNodeCommunication", "networkConfiguration", "startTask",
+    "certificateReferences", "applicationPackageReferences", "taskSlotsPerNode", "taskSchedulingPolicy",
+    "userAccounts", "metadata", "resourceTags", "targetNodeCommunicationMode", "currentNodeCommunicationMode",
+    "upgradePolicy", "stats",
+)  # fmt: skip
+NODE_ORDER = (
+    "id", "url", "state", "schedulingState", "stateTransitionTime", "lastBootTime", "allocationTime", "ipAddress",
+    "affinityId", "vmSize", "totalTasksRun", "runningTasksCount", "runningTaskSlotsCount", "totalTasksSucceeded",
+    "recentTasks", "startTask", "startTaskInfo", "errors", "isDedicated", "nodeAgentInfo",
+)  # fmt: skip
+
+MAX_DEPENDENCY_CHARACTERS = 64_000
+MAX_DEPENDENCY_RANGES = 1_000
+PREPARATION_ID = "jobpreparation"
+RELEASE_ID = "jobrelease"
+
+
+def default_user() -> Doc:
+    """The identity of a task that names none: a non-administrator auto user of the pool."""
+    return {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
+
+
+def task_constraints(given: Doc | None, retries: int) -> Doc:
+    """Task constraints with their defaults; the retry count comes from the job."""
+    given = given or {}
+    return {
+        "maxWallClockTime": given.get("maxWallClockTime", UNLIMITED),
+        "retentionTime": given.get("retentionTime", "P7D"),
+        "maxTaskRetryCount": given.get("maxTaskRetryCount", retries),
+    }
+
+
+def job_constraints(given: Doc | None) -> Doc:
+    """Job constraints with their defaults."""
+    given = given or {}
+    return {
+        "maxWallClockTime": given.get("maxWallClockTime", UNLIMITED),
+        "maxTaskRetryCount": given.get("maxTaskRetryCount", 0),
+    }
+
+
+def job(body: Doc) -> Doc:
+    """The settings of a new job with all defaults, from a body that has its shape.
+
+    Raises:
+        BatchError: parts that do not go together.
+    """
+    check_metadata(body.get("metadata"))
+    check_pool_info(body["poolInfo"])
+    if "jobReleaseTask" in body and "jobPreparationTask" not in body:
+        raise errors.invalid_property(
+            "jobReleaseTask", None, "A job release task needs a job preparation task on the same job"
+        )
+    kept = dict(body)
+    kept.setdefault("priority", 0)
+    kept.setdefault("maxParallelTasks", -1)
+    _check_parallel(kept)
+    kept.setdefault("usesTaskDependencies", False)
+    kept.setdefault("allowTaskPreemption", False)
+    kept.setdefault("onAllTasksComplete", "noaction")
+    kept.setdefault("onTaskFailure", "noaction")
+    kept["constraints"] = job_constraints(body.get("constraints"))
+    retries = kept["constraints"]["maxTaskRetryCount"]
+    if "jobManagerTask" in body:
+        kept["jobManagerTask"] = manager(body["jobManagerTask"], retries)
+    if "jobPreparationTask" in body:
+        kept["jobPreparationTask"] = preparation(body["jobPreparationTask"], retries)
+    if "jobReleaseTask" in body:
+        kept["jobReleaseTask"] = release(body["jobReleaseTask"])
+    kept["poolInfo"] = pool_info(body["poolInfo"])
+    _check_same_ids(kept)
+    return kept
+
+
+def manager(body: Doc, retries: int) -> Doc:
+    """A job manager task as part of its job."""
+    check_files(body)
+    kept = {name: body[name] for name in JOB_MANAGER.members if name in body}
+    kept["constraints"] = task_constraints(body.get("constraints"), retries)
+    defaults: Doc = {
+        "requiredSlots": 1,
+        "userIdentity": user(body),
+        "runExclusive": True,
+        "allowLowPriorityNode": True,
+        "killJobOnCompletion": True,
+    }
+    for name, value in defaults.items():
+        kept.setdefault(name, value)
+    return in_order(kept, tuple(JOB_MANAGER.members))
+
+
+def preparation(body: Doc, retries: int) -> Doc:
+    """A job preparation task as part of its job."""
+    check_files(body)
+    kept = {"id": PREPARATION_ID, **body, "constraints": task_constraints(body.get("constraints"), retries)}
+    kept["userIdentity"] = user(body)
+    kept.setdefault("waitForSuccess", True)
+    kept.setdefault("rerunOnNodeRebootAfterSuccess", True)
+    return in_order(kept, tuple(PREPARATION.members))
+
+
+def release(body: Doc) -> Doc:
+    """A job release task as part of its job."""
+    check_files(body)
+    kept = {"id": RELEASE_ID, "maxWallClockTime": "PT15M", "retentionTime": "P7D", **body, "userIdentity": user(body)}
+    return in_order(kept, tuple(RELEASE.members))
+
+
+def task(body: Doc, job_doc: Doc) -> Doc:
+    """The settings of a new task with all defaults.
+
+    Raises:
+        BatchError: parts that do not go together, among themselves or with the job.
+    """
+    check_files(body)
+    kept = dict(body)
+    kept["userIdentity"] = user(body)
+    kept["constraints"] = task_constraints(body.get("constraints"), job_doc["constraints"]["maxTaskRetryCount"])
+    kept.setdefault("requiredSlots", 1)
+    if "dependsOn" in body:
+        _check_dependencies(body["dependsOn"], job_doc)
+    if "exitConditions" in body:
+        _check_exit_conditions(body["exitConditions"], job_doc)
+    return kept
+
+
+def manager_as_task(kept: Doc) -> Doc:
+    """The task that the service makes of a job's manager: without what only a manager has."""
+    only_manager = ("runExclusive", "allowLowPriorityNode", "killJobOnCompletion")
+    return {name: deepcopy(value) for name, value in kept.items() if name not in only_manager}
+
+
+def user(body: Doc) -> Doc:
+    """The identity a task runs under, as kept: a user name alone, or a whole auto user."""
+    given: Doc = body.get("userIdentity") or {}
+    if "username" in given:
+        if "autoUser" in given:
+            raise errors.invalid_property("userIdentity", None, "username and autoUser can't both be given")
+        return given
+    return {"autoUser": {**default_user()["autoUser"], **given.get("autoUser", {})}}
+
+
+def pool_info(body: Doc) -> Doc:
+    """Where a job runs, with the defaults of a pool that the service makes for it."""
+    if "autoPoolSpecification" not in body:
+        return body
+    auto = dict(body["autoPoolSpecification"])
+    auto.setdefault("keepAlive", False)
+    if "pool" in auto:
+        auto["pool"] = pool_specification(auto["pool"])
+    return {"autoPoolSpecification": in_order(auto, tuple(AUTO_POOL.members))}
+
+
+def pool_specification(body: Doc) -> Doc:
+    """A pool specification with its defaults."""
+    kept = dict(body)
+    slots = kept.pop("maxTasksPerNode", 1)
+    kept.setdefault("taskSlotsPerNode", slots)
+    policy = kept.get("taskSchedulingPolicy", {})
+    kept["taskSchedulingPolicy"] = {
+        "nodeFillType": policy.get("nodeFillType", "Spread"),
+        "jobDefaultOrder": policy.get("jobDefaultOrder", "none"),
+    }
+    kept.setdefault("resizeTimeout", "PT15M")
+    kept.setdefault("targetDedicatedNodes", 0)
+    kept.setdefault("targetLowPriorityNodes", 0)
+    kept.setdefault("enableAutoScale", False)
+    kept.setdefault("enableInterNodeCommunication", False)
+    if "startTask" in kept:
+        start = {"maxTaskRetryCount": 0, "waitForSuccess": True, **kept["startTask"]}
+        start["userIdentity"] = user(start)
+        kept["startTask"] = in_order(start, tuple(START_TASK.members))
+    return in_order(kept, tuple(POOL_SPECIFICATION.members))
+
+
+def check_pool_info(body: Doc) -> None:
+    """Exactly one of a pool id and a specification."""
+    if ("poolId" in body) == ("autoPoolSpecification" in body):
+        raise errors.invalid_property("poolInfo", None, "Exactly one of poolId and autoPoolSpecification must be given")
+
+
+def check_metadata(metadata: list[Doc] | None) -> None:
+    """No empty names."""
+    if any(not item["name"] for item in metadata or ()):
+        raise errors.refuse("EmptyMetadataKey")
+
+
+def check_files(body: Doc) -> None:
+    """Each resource file names exactly one source, and a path where one is needed."""
+    sources = ("httpUrl", "storageContainerUrl", "autoStorageContainerName")
+    for index, file in enumerate(body.get("resourceFiles", ())):
+        name = f"resourceFiles[{index}]"
+        if sum(source in file for source in sources) != 1:
+            raise errors.invalid_property(name, None, f"Exactly one of {', '.join(sources)} must be given")
+        if "httpUrl" in file and not file.get("filePath"):
+            raise errors.refuse("MissingRequiredProperty", values={"PropertyName": f"{name}.filePath"})
+        if "httpUrl" in file and "blobPrefix" in file:
+            raise errors.invalid_property(f"{name}.blobPrefix", file["blobPrefix"], "It can't be given with httpUrl")
+
+
+def in_order(doc: Doc, order: tuple[str, ...]) -> Doc:
+    """The same members in the service's order; members that are not in it are dropped."""
+    return {name: doc[name] for name in order if name in doc}
+
+
+def hide_secrets(doc: Doc) -> Doc:
+    """The same without registry passwords, which only execution needs: reads never show them."""
+    for part in ("jobManagerTask", "jobPreparationTask", "jobReleaseTask"):
+        if part in doc:
+            doc[part] = hide_secrets(dict(doc[part]))
+    registry = doc.get("containerSettings", {}).get("registry")
+    if registry and "password" in registry:
+        shown = {name: value for name, value in registry.items() if name != "password"}
+        doc["containerSettings"] = {**doc["containerSettings"], "registry": shown}
+    return doc
+
+
+def _check_parallel(kept: Doc) -> None:
+    if kept["maxParallelTasks"] == 0:
+        raise errors.invalid_property("maxParallelTasks", "0", "The value must be -1 or greater than 0")
+
+
+def _check_same_ids(kept: Doc) -> None:
+    named = (kept.get("jobManagerTask", {}).get("id", "").lower(), "jobManagerTask")
+    for part, code in (
+        ("jobPreparationTask", "TaskIdSameAsJobPreparationTask"),
+        ("jobReleaseTask", "TaskIdSameAsJobReleaseTask"),
+    ):
+        if part in kept and kept[part]["id"].lower() == named[0]:
+            raise errors.refuse(code)
+
+
+def _check_dependencies(depends: Doc, job_doc: Doc) -> None:
+    if not job_doc["usesTaskDependencies"]:
+        raise errors.refuse("TaskDependenciesNotSpecifiedOnJob")
+    if sum(map(len, depends.get("taskIds", ()))) > MAX_DEPENDENCY_CHARACTERS:
+        raise errors.refuse("TaskDependencyListTooLong")
+    ranges = depends.get("taskIdRanges", ())
+    if len(ranges) > MAX_DEPENDENCY_RANGES:
+        raise errors.refuse("TaskDependencyRangesTooLong")
+    for index, each in enumerate(ranges):
+        if each["end"] < each["start"]:
+            raise errors.invalid_property(
+                f"dependsOn.taskIdRanges[{index}]", f"{each['start']}-{each['end']}", "The range ends before it starts"
+            )
+
+
+def _check_exit_conditions(conditions: Doc, job_doc: Doc) -> None:
+    options = [entry["exitOptions"] for name in ("exitCodes", "exitCodeRanges") for entry in conditions.get(name, ())]
+    options += [conditions[name] for name in ("preProcessingError", "fileUploadError", "default") if name in conditions]
+    if job_doc["onTaskFailure"] == "noaction" and any("jobAction" in each for each in options):
+        raise errors.invalid_property(
+            "exitConditions.jobAction", None, "A job action can't be given while the job's onTaskFailure is noaction"
+        )
+    if not job_doc["usesTaskDependencies"] and any("dependencyAction" in each for each in options):
+        raise errors.invalid_property(
+            "exitConditions.dependencyAction", None, "A dependency action needs a job with usesTaskDependencies"
+        )

@@ -1,0 +1,164 @@
+"""The rules of the service, put together: one lock, one clock, one list of what is due.
+
+Every request, every exit of a process and every moment that something becomes due is one *turn*: the rules change
+records, what is ready is placed on nodes, the changes go to disk, and only then is anybody told or any process
+started. Nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import shutil
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.local.clock import Clock
+from airflow_provider_jobmanager.local.engine_jobs import Jobs
+from airflow_provider_jobmanager.local.engine_pools import Pools
+from airflow_provider_jobmanager.local.engine_scheduling import Scheduling
+from airflow_provider_jobmanager.local.engine_tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from airflow_provider_jobmanager.local.launches import Launch, Outcome, Run, Runner
+    from airflow_provider_jobmanager.local.settings import Settings
+    from airflow_provider_jobmanager.local.store import Store
+
+FAR = timedelta(days=365 * 100)
+
+
+class Engine:
+    """The service without its HTTP side.
+
+    Args:
+        settings: the choices of the user.
+        store: the memory.
+        runner: what runs commands.
+        root: directory that the directories of nodes lie in.
+        clock: the time; the machine's own by default.
+
+    Attributes:
+        account_url: where the service listens, for the environment of tasks.
+        token: gives the bearer token of a job, for the environment of its tasks.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, runner: Runner, root: Path, clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.runner = runner
+        self.root = root
+        self.clock = clock or Clock()
+        self.account_url = ""
+        self.token: Callable[[str], str] = lambda _job: ""
+        self.changed = threading.Condition(threading.RLock())
+        self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._launches: list[Launch] = []
+        self._depth = 0
+        self.pools = Pools(self)
+        self.scheduling = Scheduling(self)
+        self.tasks = Tasks(self)
+        self.jobs = Jobs(self)
+        self.clock.follow(self._catch_up)
+
+    def open(self) -> None:
+        """Take up the state that the store holds, and make what every account has."""
+        with self.turn():
+            self.pools.recover()
+            self.tasks.recover()
+            self.jobs.recover()
+            self.pools.make_default()
+
+    def reset(self) -> None:
+        """Back to an account with nothing but the default pool."""
+        with self.changed:
+            with self.turn():
+                for job in self.store.jobs:
+                    self.scheduling.forget(job)
+                self.store.clear()
+                self._due.clear()
+            self.clock.reset()
+            shutil.rmtree(self.root, ignore_errors=True)
+            self.open()
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.clock.now()
+
+    # -- turns
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let the rules act undisturbed; on disk, and under way, when it ends."""
+        with self.changed:
+            self._depth += 1
+            try:
+                if self._depth == 1:
+                    self._run_due(self.now())
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._settle()
+
+    def at(self, moment: datetime, action: Callable[..., None], *args: Any) -> None:
+        """Let ``action`` happen when a moment has come. It must see for itself whether it still has a point."""
+        heapq.heappush(self._due, (moment, next(self._order), action, args))
+
+    def after(self, seconds: float | None, start: datetime, action: Callable[..., None], *args: Any) -> None:
+        """Let ``action`` happen some time after ``start``; never for None or a time beyond all clocks."""
+        if seconds is not None and seconds < FAR.total_seconds():
+            self.at(start + timedelta(seconds=seconds), action, *args)
+
+    def launch(self, launch: Launch) -> None:
+        """Start a command at the end of the turn, when it is on disk that it runs."""
+        self._launches.append(launch)
+
+    def next_due(self) -> datetime | None:
+        """When something happens next."""
+        return self._due[0][0] if self._due else None
+
+    # -- words of the runner
+
+    def started(self, run: Run, process: list[Any]) -> None:
+        """Remember which process a run is."""
+        with self.turn():
+            self.scheduling.started(run, process)
+
+    def exited(self, run: Run, outcome: Outcome) -> None:
+        """Decide what the end of a run means."""
+        with self.turn():
+            self.scheduling.exited(run, outcome)
+
+    # -- inside
+
+    def _settle(self) -> None:
+        try:
+            self.scheduling.place()
+        finally:
+            self.store.commit()
+            launches, self._launches = self._launches, []
+            for launch in launches:
+                self.runner.begin(launch, self)
+            self.changed.notify_all()
+
+    def _run_due(self, until: datetime) -> None:
+        while self._due and self._due[0][0] <= until:
+            _, _, action, args = heapq.heappop(self._due)
+            action(*args)
+
+    def _catch_up(self, target: datetime) -> None:
+        """Live through the time up to ``target``, stopping at every moment that something is due."""
+        with self.changed:
+            while self._due and self._due[0][0] <= target:
+                self.clock.move_to(self._due[0][0])
+                with self.turn():
+                    self._run_due(self.now())

@@ -1,0 +1,219 @@
+"""Commands as real processes: what a node does.
+
+Each command runs without a shell, in a session and process group of its own, so that it is ended with everything it
+started. A thread per run waits for it; there are as many runs as there are slots.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import shutil
+import subprocess
+import threading
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.local import containers, processes
+from airflow_provider_jobmanager.local.launches import Outcome, failure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_jobmanager.local.launches import Launch, Listener, Run
+
+log = logging.getLogger(__name__)
+
+_LAUNCH_FAILED = "Failed to launch the specified command line"
+
+
+class Processes:
+    """Runs commands on this machine.
+
+    Args:
+        auto_storage: connection string of the storage account that serves as auto-storage; None for none.
+    """
+
+    def __init__(self, auto_storage: str | None = None) -> None:
+        self._auto_storage = auto_storage
+        self._lock = threading.Lock()
+        self._running: dict[Run, _Running] = {}
+        self._closed = False
+
+    def begin(self, launch: Launch, listener: Listener) -> None:
+        """Run a command in a thread of its own; returns at once."""
+        running = _Running(launch, listener, self._over, self._auto_storage)
+        with self._lock:
+            if self._closed:
+                return
+            self._running[launch.run] = running
+        running.start()
+
+    def kill(self, run: Run) -> None:
+        """End a run with its whole process group."""
+        with self._lock:
+            running = self._running.get(run)
+        if running is not None:
+            running.kill()
+
+    def end_left_over(self, process: list[Any], directory: Path) -> None:
+        """End what an earlier life of the service left running in a task's directory."""
+        processes.end_left_over(int(process[0]), str(process[1]), directory)
+
+    def close(self) -> None:
+        """End all runs, without another word to their listeners."""
+        with self._lock:
+            self._closed = True
+            left = list(self._running.values())
+        for running in left:
+            running.silence()
+            running.kill()
+        for running in left:
+            running.join()
+
+    def _over(self, run: Run) -> None:
+        with self._lock:
+            self._running.pop(run, None)
+
+
+class _Running(threading.Thread):
+    """One run: fetch files, run the command, upload files, tell."""
+
+    def __init__(self, launch: Launch, listener: Listener, over: Any, auto_storage: str | None) -> None:
+        super().__init__(name=f"{launch.run.kind} {launch.run.owner}/{launch.run.name}", daemon=True)
+        self.launch = launch
+        self.listener: Listener | None = listener
+        self._over = over
+        self.auto_storage = auto_storage
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._killed = threading.Event()
+
+    def kill(self) -> None:
+        """End it, whichever step it is at."""
+        self._killed.set()
+        with self._lock:
+            if self._process is not None:
+                processes.kill_group(self._process.pid)
+
+    def silence(self) -> None:
+        """Tell nobody how it ends."""
+        self.listener = None
+
+    def run(self) -> None:
+        """The steps of a run, in their order."""
+        try:
+            outcome = self._steps()
+        except _RunError as error:
+            outcome = error.outcome
+        except Exception as error:
+            # Whatever it was, the task must not hold its slots for ever.
+            log.exception("A run of %s in job %s broke", self.launch.run.name, self.launch.run.owner)
+            outcome = _failed("ServerError", "Unknown", "The node could not run the task", repr(error)).outcome
+        self._over(self.launch.run)
+        listener = self.listener
+        if listener is not None:
+            listener.exited(self.launch.run, outcome)
+
+    def _steps(self) -> Outcome:
+        working = self.launch.directory / "wd"
+        try:
+            working.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _failed(
+                "ServerError", "ResourceDirectoryCreateFailed", "A directory can't be made", str(error)
+            ) from None
+        if self.launch.resource_files:
+            self._fetch(working)
+        command = self._command(working)
+        if self._killed.is_set():
+            return Outcome()
+        try:
+            exit_code = self._execute(command, working)
+        except (OSError, ValueError) as error:
+            # ValueError: a null byte, or text that no file system can hold.
+            raise _failed("UserError", "CommandLaunchFailed", _LAUNCH_FAILED, str(error)) from None
+        if self.launch.output_files and not self._killed.is_set():
+            self._upload(working, exit_code)
+        return Outcome(exit_code)
+
+    def _fetch(self, working: Path) -> None:
+        # Storage clients are heavy, and most tasks have no files.
+        from airflow_provider_jobmanager.local import transfer  # noqa: PLC0415 - see above
+
+        storage = transfer.Storage(self.auto_storage)
+        try:
+            transfer.fetch(self.launch.resource_files, working, storage, self._killed)
+        except transfer.TransferError as error:
+            raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
+        except transfer.Stopped:
+            raise _RunError(Outcome()) from None
+
+    def _upload(self, working: Path, exit_code: int) -> None:
+        from airflow_provider_jobmanager.local import transfer, uploads  # noqa: PLC0415 - as above
+
+        try:
+            uploads.upload(self.launch.output_files, working, self.launch.environment, exit_code, self._killed)
+        except transfer.TransferError as error:
+            raise _RunError(Outcome(exit_code, error.failure_info(), phase="after")) from None
+        except transfer.Stopped:
+            raise _RunError(Outcome(exit_code)) from None
+
+    def _command(self, working: Path) -> list[str]:
+        try:
+            words = shlex.split(self.launch.command_line)
+        except ValueError as error:
+            raise _failed("UserError", "CommandLaunchFailed", _LAUNCH_FAILED, str(error)) from None
+        if self.launch.container is not None:
+            try:
+                return containers.command(self.launch, words)
+            except containers.ContainerError as error:
+                raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
+        program = words[0] if words else ""
+        found: str | None = program
+        if "/" not in program:
+            found = shutil.which(program, path=self.launch.environment["PATH"])
+        if not found or not (working / found).exists():
+            detail = f"There is no program {program!r}, neither in the working directory nor on the node's PATH"
+            raise _failed("UserError", "CommandProgramNotFound", "The specified command program is not found", detail)
+        return [found, *words[1:]]
+
+    def _execute(self, command: list[str], working: Path) -> int:
+        with (
+            (self.launch.directory / "stdout.txt").open("wb") as out,
+            (self.launch.directory / "stderr.txt").open("wb") as err,
+            self._lock,
+        ):
+            self._process = subprocess.Popen(
+                command,
+                cwd=working,
+                env=dict(self.launch.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+            pid = self._process.pid
+        if self._killed.is_set():
+            processes.kill_group(pid)
+        listener = self.listener
+        if listener is not None:
+            listener.started(self.launch.run, [pid, processes.start_time(pid)])
+        # The leader stays a zombie until its group is ended: its pid, which names the group, can't be given away.
+        processes.wait_unreaped(pid)
+        processes.kill_group(pid)
+        with self._lock:
+            code = self._process.wait()
+            self._process = None
+        return code
+
+
+class _RunError(Exception):
+    """A run that ends before its last step."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__()
+
+
+def _failed(category: str, code: str, message: str, detail: str) -> _RunError:
+    return _RunError(Outcome(failure=failure(category, code, message, Message=detail), phase="before"))

@@ -1,0 +1,205 @@
+"""Files of tasks and nodes: listed, read, deleted; never outside the directory that is asked about.
+
+Properties are those that a Linux node gives in recorded traffic.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+import shutil
+import stat
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from airflow_provider_jobmanager.local import errors, formats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_jobmanager.local.engine import Engine
+    from airflow_provider_jobmanager.local.records import Doc, Task
+
+_CHUNK = 64 * 1024
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)", re.ASCII)
+
+
+@frozen
+class Entry:
+    """A file or a directory.
+
+    Attributes:
+        name: path below the directory asked about, with ``/``.
+        path: where it is.
+        status: what the file system says of it.
+    """
+
+    name: str
+    path: Path
+    status: os.stat_result
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.status.st_size
+
+    @property
+    def modified(self) -> datetime:
+        """When it was last written."""
+        return datetime.fromtimestamp(self.status.st_mtime, timezone.utc)
+
+    @property
+    def mode(self) -> str:
+        """Its mode, as the service writes it: ``0o100644``."""
+        return oct(self.status.st_mode)
+
+    @property
+    def content_type(self) -> str:
+        """By its name."""
+        return mimetypes.guess_type(self.name)[0] or "application/octet-stream"
+
+    def properties(self) -> Doc:
+        """As in a list."""
+        return {
+            "lastModified": formats.timestamp(self.modified, 6),
+            "contentLength": str(self.size),
+            "contentType": self.content_type,
+            "fileMode": self.mode,
+        }
+
+    def range(self, header: str | None) -> tuple[int, int]:
+        """First byte and the one after the last, of an ``ocp-range`` header.
+
+        Raises:
+            BatchError: 400 for a header that is none; 416 for a range that starts beyond the end.
+        """
+        if header is None:
+            return 0, self.size
+        found = _RANGE.fullmatch(header.strip())
+        if found is None or (found[2] and int(found[2]) < int(found[1])):
+            raise errors.refuse("InvalidHeaderValue", values={"HeaderName": "ocp-range", "HeaderValue": header})
+        first = int(found[1])
+        if first >= self.size:
+            raise errors.refuse("InvalidRange")
+        return first, min(int(found[2]) + 1 if found[2] else self.size, self.size)
+
+    def read(self, first: int, last: int) -> Iterator[bytes]:
+        """Its bytes from ``first`` up to ``last``.
+
+        Raises:
+            BatchError: it is a directory.
+        """
+        if self.is_directory:
+            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": "A directory has no content"})
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise errors.refuse("FileNotFound") from None
+        except PermissionError:
+            raise errors.refuse("IOError", values={"Reason": "The node may not read the file"}) from None
+
+        def pieces() -> Iterator[bytes]:
+            with file:
+                file.seek(first)
+                left = last - first
+                while left > 0 and (piece := file.read(min(_CHUNK, left))):
+                    left -= len(piece)
+                    yield piece
+
+        return pieces()
+
+
+def task_root(engine: Engine, task: Task) -> Path:
+    """Directory of a task whose files can be asked for.
+
+    Raises:
+        BatchError: 409 while the task is active, or when its files are gone.
+    """
+    if task.cleaned:
+        raise errors.refuse("TaskFilesCleanedup")
+    directory = engine.pools.task_directory(task)
+    if task.state in ("active", "preparing"):
+        raise errors.refuse(
+            "OperationInvalidForCurrentState",
+            values={
+                "Reason": f"The files of the specified task cannot be accessed as the task state is still {task.state}"
+            },
+        )
+    if directory is None:
+        raise errors.refuse("TaskFilesUnavailable")
+    if task.state == "completed" and not directory.is_dir():
+        raise errors.refuse("TaskFilesUnavailable")
+    return directory
+
+
+def find(root: Path, name: str) -> Entry:
+    """A file by its name below a directory.
+
+    Raises:
+        BatchError: 404 ``FileNotFound``, also for a name that leads out of the directory.
+    """
+    name = name.replace("\\", "/").strip("/")
+    try:
+        path = (root / name).resolve()
+        status = path.stat()
+    except (OSError, ValueError):
+        raise errors.refuse("FileNotFound") from None
+    home = root.resolve()
+    if path != home and home not in path.parents:
+        raise errors.refuse("FileNotFound")
+    return Entry(name, path, status)
+
+
+def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
+    """Files and directories below a directory."""
+    directories = [root]
+    while directories:
+        directory = directories.pop()
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            if _leads_out(entry):
+                continue
+            path = Path(entry.path)
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield Entry(path.relative_to(root).as_posix(), path, status)
+            if recursive and entry.is_dir(follow_symlinks=False):
+                directories.append(path)
+
+
+def delete(entry: Entry, *, recursive: bool) -> None:
+    """Delete a file, or a directory with all that is in it.
+
+    Raises:
+        BatchError: 409 for a directory that is not empty, without ``recursive``.
+    """
+    if not entry.is_directory:
+        entry.path.unlink(missing_ok=True)
+    elif recursive:
+        shutil.rmtree(entry.path, ignore_errors=True)
+    else:
+        try:
+            entry.path.rmdir()
+        except OSError:
+            raise errors.refuse(
+                "OperationInvalidForCurrentState", values={"Reason": "The directory is not empty"}
+            ) from None
+
+
+def _leads_out(entry: os.DirEntry[str]) -> bool:
+    # A link is shown as what it points to; one that points nowhere can't be.
+    return entry.is_symlink() and not Path(entry.path).exists()

@@ -1,0 +1,150 @@
+"""Job preparation and release tasks: once per node and job, before the first task there and after the last.
+
+Rules of learn.microsoft.com/azure/batch/batch-job-prep-release and the REST reference (Job Preparation Task, Job
+Release Task): a node whose preparation failed takes no task of that job; a release task runs only where a preparation
+ran, is capped by its own wall clock, takes no slot, and its failure holds nothing up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.local import formats
+from airflow_provider_jobmanager.local.engine_tasks import EXIT_CODE, TIMED_OUT
+from airflow_provider_jobmanager.local.launches import Outcome, Run
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.local.engine import Engine
+    from airflow_provider_jobmanager.local.records import Doc, Job, Node
+
+PART = {"preparation": "jobPreparationTask", "release": "jobReleaseTask"}
+
+
+class Preparation:
+    """What ran, per job and node. It is kept in the job's record, in the wire form of the status list."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.store = engine.store
+        self._timed_out: set[Run] = set()
+        self._given_up: set[Run] = set()
+
+    def needed(self, job: Job, node: Node) -> bool:
+        """Whether a task has to wait for the preparation of its job on a node. Starts it when it may run beside."""
+        if "jobPreparationTask" not in job.doc:
+            return False
+        info = self._info(job, node.id, "preparation")
+        if not job.doc["jobPreparationTask"]["waitForSuccess"]:
+            if info is None:
+                self.begin(job, node)
+            return False
+        return info is None or info["state"] == "running" or info.get("result") != "success"
+
+    def begin(self, job: Job, node: Node) -> None:
+        """Start the preparation on a node, unless it runs there."""
+        info = self._info(job, node.id, "preparation")
+        if info is None or info["state"] != "running":
+            self._run("preparation", job, node, retry_count=0)
+
+    def release(self, job: Job) -> list[str]:
+        """End preparations, start release tasks; gives the nodes that are not through."""
+        busy = []
+        for node_id, entry in list(job.prepared.items()):
+            node = self.engine.pools.node_by_id(entry["poolId"], node_id)
+            if node is None or node.state not in ("idle", "running", "offline"):
+                continue
+            preparation = self._info(job, node_id, "preparation")
+            release = self._info(job, node_id, "release")
+            if preparation is not None and preparation["state"] == "running":
+                run = Run("preparation", job.key, node_id, entry["attempt"])
+                self._given_up.add(run)
+                self.engine.runner.kill(run)
+                busy.append(node_id)
+            elif "jobReleaseTask" in job.doc and release is None:
+                self._run("release", job, node, retry_count=0)
+                busy.append(node_id)
+            elif release is not None and release["state"] == "running":
+                busy.append(node_id)
+        return busy
+
+    def over(self, run: Run, outcome: Outcome) -> None:
+        """A preparation or a release is over on a node."""
+        job = self.store.jobs.get(run.owner)
+        entry = job.prepared.get(run.name) if job else None
+        if job is None or entry is None or entry["attempt"] != run.attempt:
+            return
+        info = entry[f"{PART[run.kind]}ExecutionInfo"]
+        node = self.engine.pools.node_by_id(entry["poolId"], run.name)
+        timed_out = run in self._timed_out
+        failed = TIMED_OUT if timed_out else outcome.failure
+        if failed is None and outcome.exit_code != 0:
+            failed = EXIT_CODE
+        if failed is EXIT_CODE and node is not None and run not in self._given_up and self._retry(run, job, node, info):
+            return
+        self._timed_out.discard(run)
+        self._given_up.discard(run)
+        info["state"] = "completed"
+        info["endTime"] = formats.timestamp(self.engine.now(), 6)
+        if outcome.exit_code is not None:
+            info["exitCode"] = outcome.exit_code
+        if failed is not None:
+            info["failureInfo"] = failed
+        info["result"] = "success" if failed is None else "failure"
+        self.store.save(job)
+        if run.kind == "preparation" and node is not None:
+            ready = failed is None
+            if not ready and job.doc["jobPreparationTask"]["waitForSuccess"] and job.key not in node.ineligible:
+                node.ineligible.append(job.key)
+                self.store.save(node)
+            self.engine.scheduling.prepared(job, node, ready=ready)
+        self.engine.jobs.progress(job)
+
+    def node_gone(self, job: Job, node_id: str) -> None:
+        """A node went away or boots again: what ran there runs no longer."""
+        entry = job.prepared.get(node_id)
+        if entry is None:
+            return
+        rerun = job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]
+        info = entry.get("jobPreparationTaskExecutionInfo", {})
+        if info.get("state") == "running" or rerun:
+            del job.prepared[node_id]
+        self.store.save(job)
+        self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
+
+    def _run(self, kind: str, job: Job, node: Node, *, retry_count: int) -> None:
+        settings = job.doc[PART[kind]]
+        now = self.engine.now()
+        entry: dict[str, Any] = job.prepared.setdefault(node.id, {"poolId": node.pool, "nodeId": node.id, "attempt": 0})
+        entry["attempt"] += 1
+        launch = self.engine.pools.launch_of_part(kind, job, node, entry["attempt"])
+        root = self.engine.pools.relative(node, launch.directory)
+        info: Doc = {"startTime": formats.timestamp(now, 6), "state": "running", "taskRootDirectory": root}
+        if kind == "preparation":
+            info["retryCount"] = retry_count
+        entry[f"{PART[kind]}ExecutionInfo"] = info
+        self.store.save(job)
+        limit = settings["constraints"]["maxWallClockTime"] if kind == "preparation" else settings["maxWallClockTime"]
+        self.engine.after(formats.seconds_of(limit), now, self._wall_clock, launch.run)
+        self.engine.launch(launch)
+
+    def _retry(self, run: Run, job: Job, node: Node, info: Doc) -> bool:
+        if run.kind != "preparation" or job.state in ("terminating", "deleting"):
+            return False
+        most = job.doc["jobPreparationTask"]["constraints"]["maxTaskRetryCount"]
+        if 0 <= most <= info["retryCount"]:
+            return False
+        self._run("preparation", job, node, retry_count=info["retryCount"] + 1)
+        return True
+
+    def _wall_clock(self, run: Run) -> None:
+        job = self.store.jobs.get(run.owner)
+        entry = job.prepared.get(run.name) if job else None
+        info = (entry or {}).get(f"{PART[run.kind]}ExecutionInfo", {})
+        if entry is not None and entry["attempt"] == run.attempt and info.get("state") == "running":
+            self._timed_out.add(run)
+            self.engine.runner.kill(run)
+
+    @staticmethod
+    def _info(job: Job, node_id: str, kind: str) -> Doc | None:
+        info: Doc | None = job.prepared.get(node_id, {}).get(f"{PART[kind]}ExecutionInfo")
+        return info

@@ -1,0 +1,78 @@
+"""Process groups: ended whole, and found again after a restart without mistaking another process for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# A constant of this module, since type checkers take the platform they run on for the only one.
+_LINUX: bool = sys.platform == "linux"
+_PROC = Path("/proc")
+_START_FIELD = 19  # of /proc/PID/stat, counted after the name: field 22 of proc(5)
+
+
+def kill_group(pid: int) -> None:
+    """End a process group at once; nothing happens when it is gone."""
+    # macOS answers EPERM for a group of which only zombies are left.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def wait_unreaped(pid: int) -> None:
+    """Wait until a child ended, and leave it to be reaped."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def start_time(pid: int) -> str:
+    """When a process started, as the system writes it; with the pid it names a process for good. Empty when gone."""
+    if _LINUX:
+        try:
+            text = (_PROC / str(pid) / "stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        return text.rpartition(")")[2].split()[_START_FIELD]
+    found = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
+
+
+def end_left_over(pid: int, started: str, directory: Path) -> None:
+    """End the process group of a run of an earlier life of this service.
+
+    Args:
+        pid: leader of the group.
+        started: its start time; another process that has the pid by now has another one.
+        directory: the task's directory. Members of a group whose leader is gone are told by it: it stands in their
+            environment.
+    """
+    if started and start_time(pid) == started:
+        kill_group(pid)
+        return
+    for member in _members(pid):
+        if _task_directory(member) == str(directory):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member, signal.SIGKILL)
+
+
+def _members(group: int) -> list[int]:
+    if not _LINUX:
+        return []
+    members = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(int(entry.name)) == group:
+                    members.append(int(entry.name))
+    return members
+
+
+def _task_directory(pid: int) -> str | None:
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = b"AZ_BATCH_TASK_DIR="
+    return next((entry[len(prefix) :].decode() for entry in environment if entry.startswith(prefix)), None)

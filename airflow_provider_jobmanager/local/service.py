@@ -1,0 +1,263 @@
+"""A local Batch service that can be started and stopped: in a program, or as one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import uvicorn
+
+from airflow_provider_jobmanager.local.auth import Authenticator
+from airflow_provider_jobmanager.local.engine import Engine
+from airflow_provider_jobmanager.local.execution import Processes
+from airflow_provider_jobmanager.local.faults import Faults
+from airflow_provider_jobmanager.local.server import Service
+from airflow_provider_jobmanager.local.settings import Settings, SettingsError
+from airflow_provider_jobmanager.local.store import Store
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from airflow_provider_jobmanager.local.clock import Clock
+    from airflow_provider_jobmanager.local.server import Entry
+
+log = logging.getLogger(__name__)
+
+TOKEN_LIFETIME = timedelta(days=30)
+CONNECTION_VARIABLE = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT"
+_PATIENCE = 30.0
+
+
+class LocalBatch:
+    """A Batch service in this process: HTTP in a thread of its own, tasks as subprocesses.
+
+    Use it as a context manager; it listens when the block begins, and nothing of it runs when the block is left::
+
+        with LocalBatch(Settings(port=0)) as batch:
+            client = BatchClient(batch.url, AzureNamedKeyCredential(batch.account, batch.key))
+
+    Attributes:
+        settings: how it was set up.
+        engine: its rules, for tests that look inside.
+        faults: trouble on purpose.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.faults = Faults()
+        self._temporary = self.settings.state_dir is None
+        self._port = self.settings.port
+        self._thread: threading.Thread | None = None
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Endpoint of the account, such as ``http://127.0.0.1:10500``."""
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"{'https' if self.settings.https else 'http'}://{host}:{self._port}"
+
+    @property
+    def account(self) -> str:
+        """Name of the account."""
+        return self.settings.account
+
+    @property
+    def key(self) -> str:
+        """Key of the account, base64."""
+        return self.settings.key
+
+    @property
+    def clock(self) -> Clock:
+        """The time, to be stopped and advanced."""
+        return self.engine.clock
+
+    @property
+    def journal(self) -> deque[Entry]:
+        """The newest requests and how they were answered, oldest first."""
+        return self._service.journal
+
+    def connection_json(self) -> str:
+        """An Airflow connection to it, as the JSON that an ``AIRFLOW_CONN_…`` variable takes."""
+        return json.dumps(
+            {
+                "conn_type": "azure_batch_job_manager",
+                "login": self.account,
+                "password": self.key,
+                "extra": {"account_url": self.url},
+            }
+        )
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen, and take up what the state directory holds.
+
+        Raises:
+            SettingsError: the port is taken, or another service uses the state directory.
+        """
+        self.root = Path(tempfile.mkdtemp(prefix="jobmanager-")) if self._temporary else self._state_dir()
+        self._lock = _lock(self.root)
+        self._socket = _listen(self.settings)
+        self._port = self._socket.getsockname()[1]
+        self._runner = Processes(self.settings.auto_storage)
+        store = Store(None if self._temporary else self.root / "state.sqlite3")
+        self.engine = Engine(self.settings, store, self._runner, self.root / "nodes")
+        authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
+        self.engine.account_url = self.url
+        self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
+        self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._service,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=2,
+                timeout_keep_alive=75,
+            )
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="local batch", daemon=True)
+        self._timer = threading.Thread(target=self._tick, name="local batch clock", daemon=True)
+        self.engine.open()
+        self._thread.start()
+        self._timer.start()
+        self._wait_until_it_listens()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening, end all tasks with their processes, and leave nothing behind that is not wanted."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        with self.engine.changed:
+            self.engine.changed.notify_all()
+        self._server.should_exit = True
+        self._thread.join(_PATIENCE)
+        self._timer.join(_PATIENCE)
+        # Tasks stay as they are in the store: the next life takes them up as after a reboot of their nodes.
+        self._runner.close()
+        self.engine.store.close()
+        self._socket.close()
+        self._lock.close()
+        if self._temporary:
+            shutil.rmtree(self.root, ignore_errors=True)
+        self._thread = None
+
+    def reset(self) -> None:
+        """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
+        self.faults.clear()
+        self.journal.clear()
+        self.engine.reset()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _state_dir(self) -> Path:
+        root = self.settings.state_dir
+        if root is None:
+            raise AssertionError("Asked for the state directory of a service without one.")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"state_dir {str(root)!r} can't be made: {error.strerror}.") from None
+        return root.resolve()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def _tick(self) -> None:
+        """Let happen what becomes due."""
+        changed = self.engine.changed
+        while not self._stopping.is_set():
+            with changed:
+                due = self.engine.next_due()
+                wait = None if due is None or self.clock.stopped else (due - self.clock.now()).total_seconds()
+                if wait is None or wait > 0:
+                    changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
+                    continue
+            with self.engine.turn():
+                pass
+
+    def _wait_until_it_listens(self) -> None:
+        waiting = threading.Event()
+        for _ in range(int(_PATIENCE * 100)):
+            if self._server.started:
+                return
+            if self._thread is None or not self._thread.is_alive():
+                break
+            waiting.wait(0.01)
+        self.stop()
+        raise SettingsError(f"The local Batch service does not come up on {self.url}.")
+
+
+def serve(settings: Settings, say: Callable[[str], Any] = print) -> None:
+    """Run a local Batch service until SIGINT or SIGTERM, and stop it with its tasks then.
+
+    Args:
+        settings: how to set it up.
+        say: gets the line with the Airflow connection once it listens, and a word at the end.
+
+    Raises:
+        SettingsError: it can't start; the message says why and what to do.
+    """
+    ended = threading.Event()
+    before = {name: signal.signal(name, lambda *_: ended.set()) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with LocalBatch(settings) as batch:
+            say(f"{CONNECTION_VARIABLE}='{batch.connection_json()}'")
+            while not ended.wait(3600):
+                pass
+            say("Stopping, and ending all tasks.")
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise SettingsError(
+            f"The local Batch service can't listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Choose another port, or 0 for any."
+        ) from None
+    return listening
+
+
+def _lock(root: Path) -> IO[str]:
+    lock = (root / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SettingsError(f"Another local Batch service uses the state directory {str(root)!r}.") from None
+    return lock
