@@ -1,0 +1,101 @@
+"""Bytes that a process wrote, as lines that may stand in a task's log.
+
+What a job prints is not ours: it may be binary, endless, hold terminal sequences or secrets. Every line that reaches a
+log or an error goes through :func:`line`, so there is one place that masks, and one that bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from airflow_provider_jobmanager.batch.secrets import redact
+
+Mask = Callable[[str], str]
+"""Takes secrets out of a text."""
+
+LONGEST_LINE: Final = 1000
+"""Characters of a line that are shown."""
+
+_LONGEST_PARTIAL: Final = 64 * 1024
+_NOT_TEXT: Final = 0.3
+_SHORT: Final = 20
+_TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def masked(text: str) -> str:
+    """A text without the secrets that can be told by their form, such as the signature in a SAS URL."""
+    return str(redact(text))
+
+
+def line(text: str, *, mask: Mask = masked, longest: int = LONGEST_LINE) -> str:
+    """One line without line end, terminal sequences, control characters and secrets, and not too long.
+
+    Of a line that a progress bar wrote over and over only the last state is kept.
+    """
+    text = _TERMINAL.sub("", text.rstrip("\r\n")).rpartition("\r")[2]
+    # Masked before it is cut: half a secret would not be recognised.
+    text = _CONTROL.sub(_REPLACED, mask(text))
+    if len(text) > _SHORT and text.count(_REPLACED) > _NOT_TEXT * len(text):
+        return f"({len(text):,} characters that are not text)"
+    if len(text) > longest:
+        return f"{text[:longest]} … ({len(text) - longest:,} more characters)"
+    return text
+
+
+def last_lines(data: bytes, *, lines: int, whole: bool, mask: Mask = masked) -> list[str]:
+    """The last lines of a piece of a file.
+
+    Args:
+        data: the end of the file.
+        lines: how many at most.
+        whole: whether ``data`` is the whole file; otherwise its first line is a torn one and left out when there are
+            others.
+        mask: takes secrets out.
+    """
+    text = data.decode("utf-8", "replace")
+    found = text.removesuffix("\n").split("\n") if text else []
+    if not whole and len(found) > 1:
+        del found[0]
+    return [line(each, mask=mask) for each in found[-lines:]]
+
+
+@define
+class Lines:
+    """Makes lines of bytes that come in pieces.
+
+    Attributes:
+        mask: takes secrets out.
+    """
+
+    mask: Mask = masked
+    _partial: bytes = field(default=b"", init=False)
+    _cut: bool = field(default=False, init=False)
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that these bytes complete. A line that does not end is told in part once it is very long."""
+        *ended, self._partial = (self._partial + data).split(b"\n")
+        found = []
+        for each in ended:
+            if not self._cut:
+                found.append(self._line(each))
+            self._cut = False
+        if len(self._partial) > _LONGEST_PARTIAL:
+            if not self._cut:
+                found.append(self._line(self._partial))
+            self._partial, self._cut = b"", True
+        return found
+
+    def end(self) -> list[str]:
+        """What is left when no more bytes will come."""
+        rest, self._partial = self._partial, b""
+        cut, self._cut = self._cut, False
+        return [self._line(rest)] if rest and not cut else []
+
+    def _line(self, data: bytes) -> str:
+        return line(data.decode("utf-8", "replace"), mask=self.mask)
