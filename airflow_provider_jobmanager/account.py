@@ -19,7 +19,8 @@ from urllib.parse import quote, unquote, urlsplit
 from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
-from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.batch.secrets import redact
+from airflow_provider_jobmanager.errors import JobManagerError, ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -50,6 +51,7 @@ class Account:
         api_version: api-version of every request.
         subscription_id: for links, None when unknown.
         resource_group: for links, None when unknown.
+        portal: host of the Azure portal of the account's cloud, for links.
     """
 
     conn_id: str
@@ -58,6 +60,7 @@ class Account:
     api_version: str = API_VERSION
     subscription_id: str | None = None
     resource_group: str | None = None
+    portal: str = "portal.azure.com"
 
     @property
     def name(self) -> str:
@@ -140,6 +143,8 @@ class Client:
         while exchange.request is not None:
             try:
                 response = self.sdk.send_request(exchange.request, **_OPTIONS)
+            except JobManagerError:
+                raise  # the credential's own error
             except Exception as error:
                 raise _translated(error, call, self.account) from error
             exchange.take(response)
@@ -183,15 +188,16 @@ class AsyncClient:
         while exchange.request is not None:
             try:
                 response = await self.sdk.send_request(exchange.request, **_OPTIONS)
+            except JobManagerError:
+                raise  # the credential's own error
             except Exception as error:
                 raise _translated(error, call, self.account) from error
             exchange.take(response)
         return exchange.answer
 
     async def close(self) -> None:
-        """Close the client's connections and its credential's."""
+        """Close the client's connections; the identity's tokens are kept for the next client."""
         await self.sdk.close()
-        await self.account.credential.close_async()
 
 
 def _thrower(flow: Flow[T], error: ServiceError) -> Callable[[], Call | Pause]:
@@ -274,7 +280,7 @@ def _translated(error: Exception, call: Call, account: Account) -> Exception:
     from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415 - as above
 
     if isinstance(error, HttpResponseError) and error.response is not None and _from_batch(error, account):
-        return _refusal(error, call)
+        return _refusal(error, call, account)
     if refused := account.credential.explain(error, account.conn_id):
         return refused
     if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
@@ -288,7 +294,7 @@ def _from_batch(error: Any, account: Account) -> bool:
     return request is not None and urlsplit(request.url).netloc == urlsplit(account.endpoint).netloc
 
 
-def _refusal(error: Any, call: Call) -> ServiceError:
+def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
     response = error.response
     status = int(response.status_code)
     try:
@@ -307,9 +313,9 @@ def _refusal(error: Any, call: Call) -> ServiceError:
         return ServiceUnavailable(
             f"{call}: HTTP {status}, {what}", status=status, code=code, retry_after=_retry_after(response.headers)
         )
-    values = {
-        str(item.get("key")): str(item.get("value", "")) for item in said.get("values") or () if isinstance(item, dict)
-    }
+    # The service repeats values of the request, a shared access signature among them.
+    pairs = [item for item in said.get("values") or () if isinstance(item, dict)]
+    values: dict[str, str] = redact({str(item.get("key")): str(item.get("value", "")) for item in pairs})
     return ServiceRefused(
         status=status,
         code=code,
@@ -317,6 +323,7 @@ def _refusal(error: Any, call: Call) -> ServiceError:
         values=values,
         request_id=str(response.headers.get("request-id") or ""),
         request=str(call),
+        hint=account.credential.advice(status, code, " ".join([message, *values.values()])),
     )
 
 
