@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
+from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "azure_batch_conn_id")
+    operator_extra_links = links.LINKS
     ui_color = "#e6f2ff"
 
     def __init__(
@@ -63,6 +65,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.out_of_sight = out_of_sight
+        self._linked = False
         for name, allowed in (("wait_for", ("job", "job_manager")), ("children", ("count", "ignore"))):
             if getattr(self, name) not in allowed:
                 choices = " or ".join(map(repr, allowed))
@@ -79,8 +82,9 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
         return AzureBatchJobManagerHook(self.azure_batch_conn_id)
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+    def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
+        self._link(context)
         verdict = self._look()
         if verdict is None:
             return PokeReturnValue(is_done=False)
@@ -90,6 +94,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         """Look once; unless the job is over, wait in the triggerer or as any sensor does."""
         if not self.deferrable:
             return super().execute(context)
+        self._link(context)
         try:
             verdict = self._look()
             if verdict is not None:
@@ -118,6 +123,11 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             return self._finish(verdict_of_event(event))
         except JobManagerError as error:
             raise self._softened(error) from error
+
+    def _link(self, context: Context) -> None:
+        if not self._linked:
+            links.push(context["ti"], self.hook.account, self.job_id)
+            self._linked = True
 
     def _look(self) -> Verdict | None:
         verdict = self.hook.get_verdict(self.job_id, wait_for=self.wait_for, children_count=self.children == "count")
