@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -229,8 +230,10 @@ class _Exchange:
             data: Any = response.content
         else:
             data = _json(response, self.call)
+            if self.call.method == "GET" and not isinstance(data, dict):
+                raise ServiceUnavailable(f"{self.call}: the answer is not one of Batch", status=response.status_code)
         if self.call.pages:
-            if not isinstance(data, dict) or not isinstance(data.get("value"), list):
+            if not isinstance(data.get("value"), list):
                 raise ServiceUnavailable(f"{self.call}: the answer is not a list of Batch", status=response.status_code)
             self.rows += data["value"]
             link = data.get("odata.nextLink")
@@ -328,9 +331,18 @@ def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a ``Retry-After``, which may be a number or a date; a date counts from the answer's own."""
+    asked = headers.get("Retry-After")
+    if not asked:
+        return None
     try:
-        return max(0.0, float(headers["Retry-After"]))
-    except (KeyError, ValueError):
+        return max(0.0, float(asked))
+    except ValueError:
+        pass
+    try:
+        until, now = parsedate_to_datetime(asked), parsedate_to_datetime(headers.get("Date") or "")
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):
         return None
 
 

@@ -232,12 +232,16 @@ def read_verdict(
     pauses = iter(settle)
     while True:
         manager = (yield from _task_or_none(job_id, manager_id, patience)) if manager_id else None
-        failed = None
-        if children_count and state == "completed":
-            failed = yield from failed_children(job_id, manager_id, patience=patience)
-        culprit = None
-        if str((job.get("executionInfo") or {}).get("terminateReason")).lower() == "taskfailed":
-            culprit = yield from _culprit(job_id, patience)
+        failed = culprit = None
+        try:
+            if children_count and state == "completed":
+                failed = yield from failed_children(job_id, manager_id, patience=patience)
+            if str((job.get("executionInfo") or {}).get("terminateReason")).lower() == "taskfailed":
+                culprit = yield from _culprit(job_id, patience)
+        except ServiceRefused as refusal:
+            if refusal.code != "JobNotFound":
+                raise
+            return judge(None, None, job_id=job_id)  # deleted before its tasks could be asked for
         pause = None if state != "completed" else next(pauses, None)
         verdict = judge(
             job,
@@ -252,6 +256,32 @@ def read_verdict(
         if verdict is not None or pause is None:
             return verdict
         yield calls.Pause(pause)
+
+
+def find_job(job_id: str, *, patience: Patience | None = None) -> Flow[Json | None]:
+    """What a verdict needs to know of a job; None when there is no job of that id."""
+    return (yield from _job_or_none(job_id, patience or Patience(), select=VERDICT_SELECT))
+
+
+def task_is_over(job_id: str, task_id: str, *, patience: Patience | None = None) -> Flow[bool]:
+    """Whether a task is completed; False when it is not there."""
+    task = yield from _task_or_none(job_id, task_id, patience or Patience())
+    return str((task or {}).get("state")).lower() == "completed"
+
+
+def newest_job(job_schedule_id: str, *, patience: Patience | None = None) -> Flow[str | None]:
+    """Id of the job that a job schedule made last; None while it has made none.
+
+    The service names it as ``executionInfo.recentJob``
+    (https://learn.microsoft.com/rest/api/batchservice/job-schedules/get-job-schedule).
+
+    Raises:
+        ServiceRefused: with code ``JobScheduleNotFound`` when there is no such schedule.
+    """
+    request = calls.get("jobschedules", job_schedule_id, select=("id", "state", "executionInfo"))
+    answer = yield from patiently(request, patience or Patience())
+    recent = (answer.data.get("executionInfo") or {}).get("recentJob") or {}
+    return str(recent["id"]) if recent.get("id") else None
 
 
 def failed_children(
@@ -294,13 +324,17 @@ def _task_or_none(job_id: str, task_id: str, patience: Patience) -> Flow[Json | 
 
 
 def _or_none(request: Call, gone: str, patience: Patience) -> Flow[Json | None]:
-    try:
-        answer: Answer = yield from patiently(request, patience)
-    except ServiceRefused as refusal:
-        if refusal.code in (gone, "JobNotFound"):
-            return None
-        raise
-    return dict(answer.data)
+    while True:
+        try:
+            answer: Answer = yield from patiently(request, patience)
+        except ServiceRefused as refusal:
+            if refusal.code in (gone, "JobNotFound"):
+                return None
+            raise
+        if isinstance(answer.data, dict) and isinstance(answer.data.get("id"), str):
+            return answer.data
+        # JSON, but of a proxy or a broken gateway: nothing to judge a job by.
+        yield from patience.pause(ServiceUnavailable(f"{request}: the answer is not one of Batch"))
 
 
 def _must_be_ours(job: Mapping[str, Any], owner: Owner) -> None:

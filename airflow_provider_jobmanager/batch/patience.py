@@ -17,6 +17,9 @@ from airflow_provider_jobmanager.errors import ServiceError, ServiceUnavailable
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+LONGEST_ASKED = 900.0
+"""Seconds of a ``Retry-After`` that are honoured; whoever asks for more is asked again sooner."""
+
 _random = random.SystemRandom()
 
 
@@ -53,7 +56,7 @@ class Patience:
         """Seconds to wait now."""
         ceiling = min(self.longest, 0.5 * 2.0 ** min(self.attempts, 16))
         self.attempts += 1
-        return max(_random.uniform(ceiling / 2, ceiling), retry_after or 0.0)
+        return max(_random.uniform(ceiling / 2, ceiling), min(retry_after or 0.0, LONGEST_ASKED))
 
 
 def patiently(call: Call, patience: Patience) -> Flow[Answer]:

@@ -77,11 +77,6 @@ def templated(value: Any) -> bool:
     return not plain_data(value)
 
 
-def unset(value: str) -> bool:
-    """Whether a text says "nothing" to a member that holds no text: what an unset parameter renders to."""
-    return value.strip().lower() in _UNSET
-
-
 def plain_data(value: Any) -> bool:
     """Whether a value is data that this package knows, as against an object that Airflow resolves later."""
     return value is None or isinstance(value, (str, int, float, bytes, date, timedelta, Mapping, Sequence, Enum))
@@ -124,7 +119,7 @@ def integer(value: Any) -> int | None:
         value = value.value
     if isinstance(value, str):
         stripped = value.strip()
-        if unset(stripped):
+        if stripped.lower() in _UNSET:
             return None
         if _WHOLE.fullmatch(stripped):
             return int(stripped.partition(".")[0])
@@ -145,9 +140,9 @@ def flag(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        if unset(value):
-            return None
         lowered = value.strip().lower()
+        if lowered in _UNSET:
+            return None
         if lowered in {"true", "false"}:
             return lowered == "true"
     raise Unfit("expected true or false")
@@ -169,7 +164,7 @@ def choice(value: Any, choices: Mapping[str, str]) -> str | None:
         known = choices.get(value.strip().lower())
         if known is not None:
             return known
-        if unset(value):
+        if value.strip().lower() in _UNSET:
             return None
     raise Unfit(f"expected one of {', '.join(choices.values())}")
 
@@ -183,7 +178,7 @@ def duration(value: Any) -> str | None:
     Raises:
         Unfit: the value is no duration, or longer than the service can hold.
     """
-    if isinstance(value, str) and unset(value):
+    if isinstance(value, str) and value.strip().lower() in _UNSET:
         return None
     return _iso(ticks(value))
 
@@ -221,7 +216,7 @@ def _ticks(value: Any) -> int | None:
     if match is None or match[6] == "T":
         return None
     parts = [*match.groups()[1:5], *match.groups()[6:]]
-    if not any(parts) and stripped != "P":  # so azure-batch 15.1.0 writes a timedelta of nothing
+    if not any(parts):
         return None
     total = sum(
         _scaled(part, unit) for part, unit in zip(parts, (*_DATE_UNITS, *_TIME_UNITS), strict=True) if part is not None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import (
+    ConfigurationError,
     JobCancelled,
     JobFailed,
     JobLost,
@@ -30,7 +31,10 @@ def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
 
     Raises:
         ServiceUnavailable: the trigger lost sight of the job; it was left alone.
+        ConfigurationError: an argument or the connection can't work; nothing was asked.
     """
+    if event["status"] == "misconfigured":
+        raise ConfigurationError(event["reason"])
     if event["status"] == "out_of_sight":
         raise ServiceUnavailable(
             f"Job {event['job_id']!r} is out of sight: {event['reason']}. The job was left alone and may still run."

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import warnings
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow import __version__
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
+from airflow.triggers.base import StartTriggerArgs
+from attrs import frozen
 
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
-from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
-from airflow_provider_jobmanager.links import job_manager as links
+from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 
 if TYPE_CHECKING:
@@ -20,58 +25,92 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_jobmanager.batch.calls import Json
     from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+
+_RENDERS_IN_TRIGGERER = tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 3)
+_TRIGGER = "airflow_provider_jobmanager.triggers.job_manager.AzureBatchJobManagerTrigger"
+_LOOK_PATIENCE = 10.0
+_AFTER_TIMEOUT = 60.0
+"""Seconds after the sensor's timeout at which Airflow ends the deferral, should no triggerer have done it."""
+
+
+@frozen
+class _Sighting:
+    """What a look showed.
+
+    Attributes:
+        job_id: the job, empty while a schedule has made none.
+        job: as the service describes it, None when it is not there.
+        verdict: None while the job goes on.
+    """
+
+    job_id: str
+    job: Json | None = None
+    verdict: Verdict | None = None
 
 
 class AzureBatchJobManagerSensor(BaseSensorOperator):
     """Wait until an Azure Batch job has ended; succeed or fail as it did. The job is never touched.
 
     Args:
-        job_id: the job; templated.
+        job_id: the job; templated. Exactly one of this and ``job_schedule_id``.
+        job_schedule_id: follow the newest job of this schedule; templated. Which one that is, is asked once, when the
+            wait begins; a schedule that has made no job yet is waited for.
         azure_batch_conn_id: connection to the Batch account; templated.
         wait_for: the end of the whole ``"job"`` (as ``killJobOnCompletion`` causes it), or of the ``"job_manager"``.
         children: ``"count"`` or ``"ignore"`` failed child tasks of an otherwise succeeded job.
-        job_must_exist: False waits for a job that is not there yet; True fails at once when it is not there.
+        job_must_exist: False waits for a job that is not there yet; True fails when it is not there.
         deferrable: wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``. Otherwise ``mode``
             is ``"poke"`` or ``"reschedule"`` as with any sensor, and ``poke_interval`` holds.
+        start_from_trigger: begin in the triggerer, without any worker. Templates are rendered there from Airflow 3.3
+            on; with 3.2 and a template the task begins on a worker, with a warning.
+        end_from_trigger: end in the triggerer too, without a worker. Default: as ``start_from_trigger``. On Airflow
+            3.2 a failure goes back to a worker, because a task that failed in the triggerer would lose its retries.
         poll_interval: seconds between two looks while deferred.
-        out_of_sight: seconds without any usable answer of the service after which the task fails.
+        out_of_sight: seconds without any usable answer of the service after which the task fails. In the mode
+            ``"reschedule"`` the sensor's ``timeout`` alone holds.
     """
 
-    template_fields: Sequence[str] = ("job_id", "azure_batch_conn_id")
-    operator_extra_links = links.LINKS
+    template_fields: Sequence[str] = ("job_id", "job_schedule_id", "azure_batch_conn_id")
     ui_color = "#e6f2ff"
+    start_trigger_args = StartTriggerArgs(trigger_cls=_TRIGGER, next_method="execute_complete")
+    start_from_trigger = False
 
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str | None = None,
+        job_schedule_id: str | None = None,
         azure_batch_conn_id: str = DEFAULT_CONN_ID,
         wait_for: WaitFor = "job",
         children: str = "ignore",
         job_must_exist: bool = True,
         deferrable: bool | None = None,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool | None = None,
         poll_interval: float = 5.0,
         out_of_sight: float = 3600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self.job_schedule_id = job_schedule_id
         self.azure_batch_conn_id = azure_batch_conn_id
         self.wait_for = wait_for
         self.children = children
         self.job_must_exist = job_must_exist
-        self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
+        default = start_from_trigger or conf.getboolean("operators", "default_deferrable")
+        self.deferrable = default if deferrable is None else deferrable
+        self.end_from_trigger = start_from_trigger if end_from_trigger is None else end_from_trigger
         self.poll_interval = poll_interval
         self.out_of_sight = out_of_sight
-        self._linked = False
-        for name, allowed in (("wait_for", ("job", "job_manager")), ("children", ("count", "ignore"))):
-            if getattr(self, name) not in allowed:
-                choices = " or ".join(map(repr, allowed))
-                raise ConfigurationError(
-                    f"Task {self.task_id!r}: {name} must be {choices}, not {getattr(self, name)!r}."
-                )
+        self._check_arguments(start_from_trigger=start_from_trigger)
+        self._blind_since: float | None = None
+        self._seen: str | None = None
+        if start_from_trigger:
+            self._start_from_trigger()
 
     @cached_property
     def hook(self) -> AzureBatchJobManagerHook:
@@ -82,40 +121,34 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
         return AzureBatchJobManagerHook(self.azure_batch_conn_id)
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Look once."""
-        self._link(context)
-        verdict = self._look()
-        if verdict is None:
+        try:
+            sighting = self._look()
+            self._blind_since = None
+            if sighting.verdict is None:
+                return PokeReturnValue(is_done=False)
+            return PokeReturnValue(is_done=True, xcom_value=self._finish(sighting.verdict))
+        except ServiceUnavailable as error:
+            self._blind(error)
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self._finish(verdict))
+        except JobManagerError as error:
+            raise self._softened(error) from error
 
     def execute(self, context: Context) -> Any:
         """Look once; unless the job is over, wait in the triggerer or as any sensor does."""
         if not self.deferrable:
             return super().execute(context)
-        self._link(context)
         try:
-            verdict = self._look()
-            if verdict is not None:
-                return self._finish(verdict)
+            sighting = self._look()
+            if sighting.verdict is not None:
+                return self._finish(sighting.verdict)
+        except ServiceUnavailable as error:
+            self.log.warning("The Batch service can't be asked at the moment: %s Waiting in the triggerer.", error)
+            sighting = _Sighting(self.job_id or "")
         except JobManagerError as error:
             raise self._softened(error) from error
-        from airflow_provider_jobmanager.triggers.job_manager import (  # noqa: PLC0415 - as above
-            AzureBatchJobManagerTrigger,
-        )
-
-        trigger = AzureBatchJobManagerTrigger(
-            job_id=self.job_id,
-            azure_batch_conn_id=self.azure_batch_conn_id,
-            poll_interval=self.poll_interval,
-            wait_for=self.wait_for,
-            children_count=self.children == "count",
-            job_must_exist=self.job_must_exist,
-            deadline=time.time() + self.timeout,
-            out_of_sight=self.out_of_sight,
-        )
-        return self.defer(trigger=trigger, method_name="execute_complete")
+        return self._defer(sighting)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:  # noqa: ARG002 - Airflow's signature
         """Take up the verdict that the trigger brought."""
@@ -124,17 +157,92 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         except JobManagerError as error:
             raise self._softened(error) from error
 
-    def _link(self, context: Context) -> None:
-        if not self._linked:
-            links.push(context["ti"], self.hook.account, self.job_id)
-            self._linked = True
+    def _defer(self, sighting: _Sighting) -> Any:
+        from airflow_provider_jobmanager.triggers.job_manager import (  # noqa: PLC0415 - as above
+            AzureBatchJobManagerTrigger,
+        )
 
-    def _look(self) -> Verdict | None:
-        verdict = self.hook.get_verdict(self.job_id, wait_for=self.wait_for, children_count=self.children == "count")
-        if verdict is not None and verdict.status == "lost" and not self.job_must_exist:
-            self.log.info("Job %s is not there yet.", self.job_id)
-            return None
-        return verdict
+        arguments = self._trigger_arguments()
+        if sighting.job_id:
+            arguments |= {"job_id": sighting.job_id, "job_schedule_id": ""}
+        if sighting.job is not None:
+            # It is there: should it go, also while no triggerer runs, it is lost.
+            arguments |= {"created_at": sighting.job.get("creationTime"), "job_must_exist": True}
+        trigger = AzureBatchJobManagerTrigger(**arguments, deadline=time.time() + self.timeout)
+        return self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
+        )
+
+    def _trigger_arguments(self) -> dict[str, Any]:
+        return {
+            # The text of an XComArg is a template of the same meaning.
+            "job_id": "" if self.job_id is None else str(self.job_id),
+            "job_schedule_id": "" if self.job_schedule_id is None else str(self.job_schedule_id),
+            "azure_batch_conn_id": str(self.azure_batch_conn_id),
+            "poll_interval": self.poll_interval,
+            "wait_for": self.wait_for,
+            "children_count": self.children == "count",
+            "job_must_exist": self.job_must_exist,
+            "out_of_sight": self.out_of_sight,
+            "end_from_trigger": self.end_from_trigger,
+            "soft_fail": self.soft_fail or self.never_fail,
+        }
+
+    def _start_from_trigger(self) -> None:
+        arguments = self._trigger_arguments()
+        if not _RENDERS_IN_TRIGGERER and any("{" in arguments[name] for name in self.template_fields):
+            warnings.warn(
+                f"Task {self.task_id!r}: start_from_trigger with a template needs Airflow 3.3; "
+                "the task begins on a worker.",
+                UserWarning,
+                stacklevel=4,
+            )
+            return
+        self.start_from_trigger = True
+        # Replaced, not changed: it is the attribute of the class.
+        self.start_trigger_args = dataclasses.replace(
+            self.start_trigger_args,
+            trigger_kwargs=arguments,
+            timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
+        )
+
+    def _look(self) -> _Sighting:
+        from airflow_provider_jobmanager.batch import flows  # noqa: PLC0415 - as above
+        from airflow_provider_jobmanager.batch.patience import Patience  # noqa: PLC0415 - as above
+
+        patience = Patience(seconds=_LOOK_PATIENCE)
+        job_id = self._seen or self.job_id
+        if not job_id:
+            job_id = self.hook.perform(flows.newest_job(str(self.job_schedule_id), patience=patience))
+        if not job_id:
+            self.log.info("Job schedule %s has made no job yet.", self.job_schedule_id)
+            return _Sighting("")
+        job = self.hook.perform(flows.find_job(job_id, patience=patience))
+        if job is None and not self.job_must_exist and not self._seen:
+            self.log.info("Job %s is not there yet.", job_id)
+            return _Sighting(job_id)
+        self._seen = job_id
+        verdict = self.hook.perform(
+            flows.read_verdict(
+                job_id,
+                job=job,
+                wait_for=self.wait_for,
+                children_count=self.children == "count",
+                patience=patience,
+            )
+        )
+        return _Sighting(job_id, job, verdict)
+
+    def _blind(self, error: ServiceUnavailable) -> None:
+        """The service can't be asked: go on for as long as that may be."""
+        now = time.monotonic()
+        if self._blind_since is None:
+            self._blind_since = now
+        if now - self._blind_since >= self.out_of_sight:
+            raise self._softened(error) from error
+        self.log.warning("The Batch service can't be asked at the moment: %s", error)
 
     def _finish(self, verdict: Verdict) -> Any:
         self.log.info("%s", verdict.summary())
@@ -143,3 +251,20 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
     def _softened(self, error: JobManagerError) -> Exception:
         return AirflowSkipException(str(error)) if self.soft_fail or self.never_fail else error
+
+    def _check_arguments(self, *, start_from_trigger: bool) -> None:
+        """Find at parse time what can be known then."""
+        for name, allowed in (("wait_for", ("job", "job_manager")), ("children", ("count", "ignore"))):
+            if getattr(self, name) not in allowed:
+                choices = " or ".join(map(repr, allowed))
+                raise self._wrong(f"{name} must be {choices}, not {getattr(self, name)!r}.")
+        if (self.job_id is None) == (self.job_schedule_id is None):
+            raise self._wrong("give exactly one of job_id and job_schedule_id.")
+        for name in ("poll_interval", "out_of_sight"):
+            if not getattr(self, name) > 0:
+                raise self._wrong(f"{name} must be seconds above 0, not {getattr(self, name)!r}.")
+        if start_from_trigger and not self.deferrable:
+            raise self._wrong("start_from_trigger waits in the triggerer, and deferrable=False forbids that.")
+
+    def _wrong(self, what: str) -> ConfigurationError:
+        return ConfigurationError(f"Task {self.task_id!r}: {what}")

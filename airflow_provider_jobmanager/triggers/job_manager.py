@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
+from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_provider_jobmanager.batch import flows
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, moment
+from airflow_provider_jobmanager.batch.patience import Patience
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID, account_of
-from airflow_provider_jobmanager.errors import ServiceError
-from airflow_provider_jobmanager.following import Broken, Ended, GaveUp, Recovered, Trouble, Wait, follow
+from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
+from airflow_provider_jobmanager.following import (
+    Broken,
+    Changed,
+    Ended,
+    GaveUp,
+    Judged,
+    OutOfSight,
+    OutOfTime,
+    Recovered,
+    Sight,
+    Trouble,
+    Wait,
+    follow,
+    insist,
+    shared_client,
+)
+from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
+from airflow_provider_jobmanager.triggers.ending import end_of_task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
-    from airflow_provider_jobmanager.account import Account, AsyncClient
+    from airflow_provider_jobmanager.account import Account
+    from airflow_provider_jobmanager.batch.calls import Flow, Json
 
 FIRST_EVENT_SECONDS = 5.0
 """No event sooner than this after the deferral, unless the poll interval is shorter: with Airflow's default
-``[workers] min_heartbeat_interval`` an earlier one can make the scheduler fail the task."""
+``[workers] min_heartbeat_interval`` an earlier one can make the scheduler fail the task (apache/airflow#71580)."""
 
 OUT_OF_SIGHT = "out_of_sight"
+"""Status of an event that is no verdict: the job could not be followed any longer, and was left alone."""
+
+MISCONFIGURED = "misconfigured"
+"""Status of an event that is no verdict: an argument or the connection can't work. Only where no worker follows."""
+
 DEADLINE = "DeadlineExceeded"
+"""Failure code of a verdict ``timed_out`` by the Airflow task's deadline, not by the job's own clock."""
+
+_LAST_LOOK_SECONDS = 10.0
+_TERMINATE_SECONDS = 60.0
+_LAST_WORD_SECONDS = 15.0
+_SCHEDULE_SECONDS = 15.0
 
 
 class AzureBatchJobManagerTrigger(BaseTrigger):
@@ -34,6 +67,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
 
     Args:
         job_id: the job; any job of the account.
+        job_schedule_id: instead of ``job_id``, follow the newest job of this schedule.
         azure_batch_conn_id: connection to the account.
         poll_interval: seconds between two looks. All waits of an account share one poll, at the shortest interval.
         wait_for: the end of the ``"job"``, or of the ``"job_manager"`` alone.
@@ -41,16 +75,20 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         created_at: the job's creation time (ISO 8601), which tells it from a later job of the same id.
         children_count: whether failed children make an otherwise succeeded job fail.
         job_must_exist: whether a job that is not there is lost; False waits for it to appear.
-        deadline: time (seconds since the epoch, this machine's clock) when to stop waiting.
+        deadline: time (seconds since the epoch, this machine's clock) when to stop waiting. Airflow's own timeout of
+            the deferral is kept clear of, too.
         out_of_sight: seconds without any usable answer of the service after which to stop waiting.
         owner: the try that owns the job, for ending it at the deadline and on a kill; None never ends the job.
         on_kill_action: ``"terminate"`` or ``"leave"`` the job at the deadline and on a kill.
+        end_from_trigger: end the task here, without a worker.
+        soft_fail: with ``end_from_trigger``, skip the task instead of failing it.
     """
 
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str = "",
+        job_schedule_id: str = "",
         azure_batch_conn_id: str = DEFAULT_CONN_ID,
         poll_interval: float = 5.0,
         wait_for: WaitFor = "job",
@@ -62,9 +100,12 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         out_of_sight: float = 3600.0,
         owner: dict[str, Any] | None = None,
         on_kill_action: str = "terminate",
+        end_from_trigger: bool = False,
+        soft_fail: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's own has no annotations
         self.job_id = job_id
+        self.job_schedule_id = job_schedule_id
         self.azure_batch_conn_id = azure_batch_conn_id
         self.poll_interval = poll_interval
         self.wait_for = wait_for
@@ -76,11 +117,15 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         self.out_of_sight = out_of_sight
         self.owner = owner
         self.on_kill_action = on_kill_action
+        self.end_from_trigger = end_from_trigger
+        self.soft_fail = soft_fail
+        self._begun = time.time()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the database keeps: the class and its arguments, none of them a secret."""
         names = (
             "job_id",
+            "job_schedule_id",
             "azure_batch_conn_id",
             "poll_interval",
             "wait_for",
@@ -92,20 +137,48 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             "out_of_sight",
             "owner",
             "on_kill_action",
+            "end_from_trigger",
+            "soft_fail",
         )
         path = f"{AzureBatchJobManagerTrigger.__module__}.{AzureBatchJobManagerTrigger.__qualname__}"
         return path, {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then yield one event."""
+        if self.end_from_trigger:
+            yield await self._end_here()
+            return
         begun = time.monotonic()
-        event = await self._wait()
+        event = await self._follow()
         await asyncio.sleep(min(FIRST_EVENT_SECONDS, self.poll_interval) - (time.monotonic() - begun))
         yield TriggerEvent(event)
 
-    async def _wait(self) -> dict[str, Any]:
+    async def _end_here(self) -> TriggerEvent:
+        try:
+            event = await self._follow()
+        except ConfigurationError as error:
+            event = {"job_id": self.job_id, "status": MISCONFIGURED, "reason": str(error)}
+        if event["status"] in (OUT_OF_SIGHT, MISCONFIGURED):
+            self.log.error("Job %s can't be followed: %s The job was left alone.", event["job_id"], event["reason"])
+        elif event["status"] != "succeeded":
+            self.log.error("%s", Verdict.from_dict(event).summary())
+        return end_of_task(event, soft_fail=self.soft_fail)
+
+    async def _follow(self) -> dict[str, Any]:
         account = await self._account()
-        self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
+        try:
+            if not self.job_id:
+                self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
+            self._check_job_id()
+            self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
+            return await self._follow_job(account)
+        except OutOfSight as lost:
+            return self._gone_dark(lost.gave_up)
+        except asyncio.TimeoutError:
+            reason = f"Job schedule {self.job_schedule_id!r} had made no job until the deadline of the Airflow task"
+            return self._timed_out(reason).as_dict()
+
+    async def _follow_job(self, account: Account) -> dict[str, Any]:
         created = moment(self.created_at)
         async with follow(
             account,
@@ -113,78 +186,196 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             interval=self.poll_interval,
             since=created,
             created_at=created,
+            must_exist=self.job_must_exist,
             out_of_sight=self.out_of_sight,
         ) as wait:
-            watches = [asyncio.ensure_future(self._job(wait))]
+            beside = [self._tell(wait)]
             if self.wait_for == "job_manager":
-                watches.append(asyncio.ensure_future(self._manager(wait)))
-            try:
-                done, _ = await asyncio.wait(watches, timeout=self._remaining(), return_when=asyncio.FIRST_COMPLETED)
-                if done:
-                    return next(iter(done)).result()
-                return await self._out_of_time(wait.client)
-            finally:
-                for watch in watches:
-                    watch.cancel()
+                beside.append(self._watch_manager(wait))
+            async with _beside(*beside), _alarm(self._remaining(), wait):
+                return await self._hear(wait)
 
-    async def _job(self, wait: Wait) -> dict[str, Any]:
+    async def _hear(self, wait: Wait) -> dict[str, Any]:
         while True:
             news = await wait.news()
             if isinstance(news, Ended):
-                if news.job is None and not self.job_must_exist:
-                    await wait.spare()
-                    wait.again()
-                    continue
-                async with wait.reading() as client:
-                    verdict = await client.perform(
-                        flows.read_verdict(
-                            self.job_id,
-                            job=news.job,
-                            wait_for=self.wait_for,
-                            manager_id=self.manager_id,
-                            children_count=self.children_count,
-                        )
-                    )
-                if verdict is not None:
-                    self.log.info("%s", verdict.summary())
-                    return verdict.as_dict()
-            elif isinstance(news, Trouble):
-                self.log.warning("The Batch service can't be asked at the moment: %s", news.error)
-            elif isinstance(news, Recovered):
-                self.log.info("The Batch service answers again, after %.0f s.", news.seconds)
-            elif isinstance(news, GaveUp):
-                return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": str(news.error)}
-            elif isinstance(news, Broken):
+                verdict = await self._judge(wait, news.job)
+                self.log.info("%s", verdict.summary())
+                return verdict.as_dict()
+            if isinstance(news, Judged):
+                self.log.info("%s", news.verdict.summary())
+                return news.verdict.as_dict()
+            if isinstance(news, OutOfTime):
+                return (await self._out_of_time(wait)).as_dict()
+            if isinstance(news, GaveUp):
+                return self._gone_dark(news)
+            if isinstance(news, Broken):
                 raise news.error
-
-    async def _manager(self, wait: Wait) -> dict[str, Any]:
-        while True:
-            await wait.spare()
-            try:
-                verdict = await wait.client.perform(
-                    flows.read_verdict(self.job_id, wait_for=self.wait_for, children_count=self.children_count)
-                )
-            except ServiceError as error:
-                # The shared poll meets the same trouble, says so, and gives up in time.
-                self.log.debug("%s", error)
+            if isinstance(news, Changed):
+                tell_change(self.log, self.job_id, news)
             else:
-                if verdict is not None:
-                    self.log.info("%s", verdict.summary())
-                    return verdict.as_dict()
-            await asyncio.sleep(self.poll_interval)
+                self._say(news)
 
-    async def _out_of_time(self, client: AsyncClient) -> dict[str, Any]:
-        reason = "The deadline of the Airflow task passed"
-        if self.owner is not None and self.on_kill_action == "terminate":
-            owner = Owner(**self.owner)
-            reason = f"Airflow: deadline of {owner} passed"
-            state = await client.perform(flows.terminate(self.job_id, reason, owner=owner))
-            self.log.info("Out of time: job %s was told to end and is %s.", self.job_id, state)
-        verdict = Verdict(job_id=self.job_id, status="timed_out", reason=reason, manager_id=self.manager_id)
-        return verdict.evolve(failure={"code": DEADLINE, "message": reason}).as_dict()
+    async def _judge(self, wait: Wait, job: Json | None) -> Verdict:
+        if job is None:
+            return Verdict(job_id=self.job_id, status="lost", manager_id=self.manager_id)
+        reading = insist(wait.client, lambda: self._verdict(job), wait.sight, self._say)
+        remaining = self._remaining()
+        try:
+            # The job is over: a deadline that passes now leaves the time to say how it ended.
+            verdict = await asyncio.wait_for(reading, None if remaining is None else max(remaining, _LAST_LOOK_SECONDS))
+        except asyncio.TimeoutError:
+            return self._timed_out("The job ended; how, could not be read before the deadline of the Airflow task")
+        if verdict is None:
+            raise RuntimeError(f"Job {self.job_id!r} was completed and is not any more")
+        return verdict
+
+    def _verdict(self, job: Json | None = None) -> Flow[Verdict | None]:
+        return flows.read_verdict(
+            self.job_id,
+            job=job,
+            wait_for=self.wait_for,
+            manager_id=self.manager_id,
+            children_count=self.children_count,
+            patience=Patience(seconds=0),  # trouble is waited out, and told, by who reads
+        )
+
+    async def _watch_manager(self, wait: Wait) -> None:
+        """Look at the manager again and again: no list tells of the tasks of many jobs."""
+        sight = Sight(self.out_of_sight)
+        try:
+            while True:
+                await wait.look_in_turn()
+                # The shared poll meets the same trouble, and says so.
+                verdict = await insist(wait.client, self._manager_verdict, sight, lambda _: None)
+                if verdict is not None and verdict.status != "lost":  # whether a job is lost is for the poll to say
+                    wait.tell(Judged(verdict))
+                    return
+                await asyncio.sleep(self.poll_interval)
+        except OutOfSight as lost:
+            wait.tell(lost.gave_up)
+        except Exception as error:  # noqa: BLE001 - not hidden: whoever waits raises it
+            wait.tell(Broken(error))
+
+    def _manager_verdict(self) -> Flow[Verdict | None]:
+        patience = Patience(seconds=0)
+        if not self.manager_id:
+            job = yield from flows.find_job(self.job_id, patience=patience)
+            self.manager_id = manager_id_of(job or {})
+        if not self.manager_id or not (yield from flows.task_is_over(self.job_id, self.manager_id, patience=patience)):
+            return None
+        return (yield from self._verdict())
+
+    async def _tell(self, wait: Wait) -> None:
+        try:
+            await tell_meanwhile(wait, self.log)
+        except Exception:
+            # A defect in what is told is no reason to lose sight of the job.
+            self.log.exception("What happens meanwhile is not told any more.")
+
+    async def _out_of_time(self, wait: Wait) -> Verdict:
+        if verdict := await self._last_look(wait):
+            return verdict
+        if self.owner is None or self.on_kill_action != "terminate":
+            return self._timed_out("The deadline of the Airflow task passed; the job was left alone")
+        owner = Owner(**self.owner)
+        reason = f"Airflow: deadline of {owner} passed"
+        ending = flows.terminate(self.job_id, reason, owner=owner, patience=Patience(seconds=_TERMINATE_SECONDS))
+        try:
+            state = await asyncio.wait_for(wait.client.perform(ending), _TERMINATE_SECONDS)
+        except (JobManagerError, asyncio.TimeoutError) as error:
+            self.log.warning("Out of time, and job %s could not be told to end: %s", self.job_id, error or "no answer")
+            return self._timed_out(f"{reason}; the job could not be told to end and may still run")
+        self.log.info("Out of time: job %s was told to end and is %s.", self.job_id, state)
+        return self._timed_out(reason)
+
+    async def _last_look(self, wait: Wait) -> Verdict | None:
+        """What became of the job while nobody looked, such as before a triggerer came back too late."""
+        try:
+            verdict = await asyncio.wait_for(wait.client.perform(self._verdict()), _LAST_LOOK_SECONDS)
+        except (ServiceError, asyncio.TimeoutError):
+            return None
+        if verdict is None or verdict.status == "lost":
+            return None
+        same = wait.created_at is None or moment(verdict.created_at) == wait.created_at
+        return verdict if same else None
+
+    def _timed_out(self, reason: str) -> Verdict:
+        return Verdict(
+            job_id=self.job_id,
+            status="timed_out",
+            reason=reason,
+            manager_id=self.manager_id,
+            failure={"code": DEADLINE, "message": reason},
+        )
+
+    def _gone_dark(self, gave_up: GaveUp) -> dict[str, Any]:
+        self.log.error("Out of sight for %.0f s, giving up: %s", gave_up.seconds, gave_up.error)
+        return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": str(gave_up.error)}
+
+    def _say(self, news: Trouble | Recovered) -> None:
+        if isinstance(news, Trouble):
+            self.log.warning("The Batch service can't be asked at the moment: %s", news.error)
+        else:
+            self.log.info("The Batch service answers again, after %.0f s.", news.seconds)
+
+    async def _job_of_schedule(self, account: Account) -> str:
+        if not self.job_schedule_id:
+            raise ConfigurationError("Nothing to follow: neither a job_id nor a job_schedule_id was given.")
+        async with shared_client(account) as client:
+            sight = Sight(self.out_of_sight)
+            while True:
+                job_id = await insist(client, self._newest_job, sight, self._say)
+                if job_id:
+                    return job_id
+                await asyncio.sleep(max(self.poll_interval, _SCHEDULE_SECONDS))
+
+    def _newest_job(self) -> Flow[str | None]:
+        return flows.newest_job(self.job_schedule_id, patience=Patience(seconds=0))
+
+    def _check_job_id(self) -> None:
+        # Rendered in the triggerer, a template may come to anything.
+        if not isinstance(self.job_id, str):
+            raise ConfigurationError(f"job_id must be the id of a job, not {self.job_id!r}.")
 
     def _remaining(self) -> float | None:
-        return None if self.deadline is None else max(0.0, self.deadline - time.time())
+        """Seconds until it is time to stop, with a last word before Airflow cuts the deferral off."""
+        stops = [] if self.deadline is None else [self.deadline]
+        cut_off = getattr(self, "timeout_after", None)  # set by the triggerer
+        if cut_off is not None:
+            left = (cut_off if cut_off.tzinfo else cut_off.replace(tzinfo=timezone.utc)).timestamp() - self._begun
+            stops.append(self._begun + left - min(_LAST_WORD_SECONDS, left / 4))
+        return max(0.0, min(stops) - time.time()) if stops else None
 
     async def _account(self) -> Account:
-        return account_of(await BaseHook.aget_connection(self.azure_batch_conn_id))
+        # Off the event loop: the lookup and the masking of its secrets block.
+        return await sync_to_async(_account_of)(self.azure_batch_conn_id)
+
+
+def _account_of(conn_id: str) -> Account:
+    return account_of(BaseHook.get_connection(conn_id))
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that goes on beside the body and ends with it."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _alarm(seconds: float | None, wait: Wait) -> AsyncIterator[None]:
+    """Tell the wait when its time is up."""
+    if seconds is None:
+        yield
+        return
+    alarm = asyncio.get_running_loop().call_later(seconds, wait.tell, OutOfTime())
+    try:
+        yield
+    finally:
+        alarm.cancel()

@@ -1,0 +1,67 @@
+"""What is told in a task's log while its job is waited for: states and progress.
+
+Every request goes through :meth:`~.poll.Wait.spare`, so all waits of an account together cost no more than one
+request a second, whatever their number; and none of them ever ends a wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_jobmanager.poll import Wait
+    from airflow_provider_jobmanager.sight import Changed
+
+EVERY_SECONDS = 60.0
+"""How long after the wait began, and after each look, progress is looked at: no sooner, later when many wait."""
+
+
+async def tell_meanwhile(wait: Wait, log: Any, *, every: float = EVERY_SECONDS) -> None:
+    """Tell how far the job is, when that has changed, until cancelled.
+
+    Task counts may lag by minutes (https://learn.microsoft.com/azure/batch/batch-get-resource-counts), so they are
+    told and nothing is decided on them.
+
+    Args:
+        wait: the wait.
+        log: the log of the task that waits.
+        every: seconds between two looks.
+    """
+    told = ""
+    while True:
+        await asyncio.sleep(every)
+        await wait.spare()
+        try:
+            answer = await wait.client.call(calls.get("jobs", wait.job_id, "taskcounts"))
+        except ServiceError as error:
+            # The shared poll meets the same trouble, and says so where it matters.
+            log.debug("No task counts of job %s: %s", wait.job_id, error)
+            continue
+        progress = describe(answer.data)
+        if progress and progress != told:
+            told = progress
+            log.info("Tasks of job %s: %s.", wait.job_id, progress)
+
+
+def describe(answer: Mapping[str, Any]) -> str:
+    """Task counts as a person reads them; empty for an answer that has none."""
+    counts = answer.get("taskCounts", answer)
+    try:
+        active, running, succeeded, failed = (
+            int(counts[name]) for name in ("active", "running", "succeeded", "failed")
+        )
+    except (KeyError, TypeError, ValueError):
+        return ""
+    total = active + running + succeeded + failed
+    return f"{running} running, {succeeded} succeeded, {failed} failed of {total}"
+
+
+def tell_change(log: Any, job_id: str, change: Changed) -> None:
+    """Tell that the job is in another state."""
+    log.info("Job %s is %s (it was %s).", job_id, change.after, change.before)

@@ -1,0 +1,405 @@
+"""One poll of an account for all jobs that somebody waits for.
+
+What one tick asks does not grow with the number of waiting jobs: which jobs completed of late (a list with a filter
+and a few members). Now and then a sweep asks which jobs are not completed, and looks at each awaited one that is
+missing there: that finds deletions, jobs whose end came before their wait began, and whatever a stale list kept back.
+
+Times are the service's own, never this machine's. A list begins some way before the latest end that was seen; when
+nothing ended for a while, some way before the ``Date`` of the last answer. An end that falls through both is found by
+the next sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from airflow_provider_jobmanager.account import AsyncClient
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT
+from airflow_provider_jobmanager.batch.verdict import moment
+from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.sight import (
+    Broken,
+    Changed,
+    Ended,
+    GaveUp,
+    News,
+    Sight,
+    patience_without_end,
+    retry_after,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from airflow_provider_jobmanager.batch.calls import Answer, Call, Json
+    from airflow_provider_jobmanager.batch.patience import Patience
+
+log = logging.getLogger(__name__)
+
+OVERLAP = timedelta(minutes=2)
+"""How far a list reaches back before the latest end that was seen: lists of the service may lag."""
+
+DATE_DOUBT = timedelta(minutes=15)
+"""How far a list reaches back before the last ``Date``: its clock need not be the one that stamps the jobs. Requests
+whose date is further off are refused anyway
+(https://learn.microsoft.com/rest/api/batchservice/authenticate-requests-to-the-azure-batch-service)."""
+
+_SWEEP_SECONDS = 60.0
+_SWEEP_TICKS = 12
+_READS_AT_ONCE = 16
+_SPARE_PER_SECOND = 1.0
+_LOOKS_PER_SECOND = 10.0
+_SWEEP_SELECT = ("id", "state", "creationTime")
+_DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@define
+class Turnstile:
+    """Lets callers through in the order they came, so many a second.
+
+    Attributes:
+        per_second: how many.
+        clock: seconds that only grow.
+        sleep: for tests to replace.
+    """
+
+    per_second: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+    _queue: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _next: float = field(default=float("-inf"), init=False)
+
+    async def turn(self) -> None:
+        """Wait until it is the caller's turn."""
+        async with self._queue:
+            pause = self._next - self.clock()
+            if pause > 0:
+                await self.sleep(pause)
+            self._next = self.clock() + 1 / self.per_second
+
+
+@define
+class FewAtOnce(AsyncClient):
+    """A client for what the waits ask, each for itself: only so many requests are on their way at once."""
+
+    inner: AsyncClient = field(kw_only=True)
+    gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(_READS_AT_ONCE), kw_only=True)
+
+    async def call(self, call: Call) -> Answer:
+        """As :meth:`AsyncClient.call`, when there is room."""
+        async with self.gate:
+            return await self.inner.call(call)
+
+
+@define(eq=False)
+class Wait:
+    """Somebody's wait for one job.
+
+    Attributes:
+        job_id: the job.
+        interval: seconds between two looks that this wait wants.
+        created_at: when the job was created by the service's clock; tells a job from another one of the same id.
+            Learned from the service when it was not known.
+        since: a time by the service's clock when the job was known not to be completed, None when nothing is known.
+        must_exist: whether a job that was never seen is gone; else it is waited for.
+        sight: how long to put up with a service that can't be asked.
+        state: of the job as last heard of, empty while it was not.
+    """
+
+    job_id: str
+    interval: float
+    created_at: datetime | None
+    since: datetime | None
+    must_exist: bool
+    sight: Sight
+    _poll: Poll
+    state: str = field(default="", init=False)
+    _missing: bool = field(default=False, init=False)
+    _news: asyncio.Queue[News] = field(factory=asyncio.Queue, init=False)
+
+    async def news(self) -> News:
+        """The next that is to be said of this job."""
+        return await self._news.get()
+
+    def tell(self, news: News) -> None:
+        """Add to the news."""
+        self._news.put_nowait(news)
+
+    @property
+    def client(self) -> AsyncClient:
+        """Runs conversations on the account's shared connections."""
+        return self._poll.reader
+
+    async def spare(self) -> None:
+        """Wait for a place in the small budget of requests that all waits of the account share for extras."""
+        await self._poll.spares.turn()
+
+    async def look_in_turn(self) -> None:
+        """Wait for a place in the budget of those who must look at a task of their own again and again."""
+        await self._poll.looks.turn()
+
+    def heard_of(self, job: Json) -> bool:
+        """Take in what the service says of the job; False when it speaks of an earlier one of the same id."""
+        created = _moment(job, "creationTime")
+        if self.created_at is not None and created is not None and created != self.created_at:
+            if created > self.created_at:
+                # A later job has the id: the one waited for was deleted before.
+                self._poll.end(self, None)
+            return False
+        self.created_at = created or self.created_at
+        self._missing = False
+        before, self.state = self.state, str(job.get("state")).lower()
+        if self.state == "completed":
+            self._poll.end(self, job)
+        elif before not in ("", self.state):
+            self.tell(Changed(before, self.state))
+        return True
+
+    def not_found(self) -> bool:
+        """The service knows no such job; True when that is to be looked at again."""
+        if not self.state and self.created_at is None and not self.must_exist:
+            return False
+        if self._missing:
+            # Twice, a tick apart: a job that was made a moment ago is not lost for one answer.
+            self._poll.end(self, None)
+            return False
+        self._missing = True
+        return True
+
+    def troubled(self, error: ServiceError) -> None:
+        """The service could not be asked of this job."""
+        news = self.sight.lost(error)
+        if isinstance(news, GaveUp):
+            self._poll.leave(self)
+        if news is not None:
+            self.tell(news)
+
+
+@define(eq=False)
+class Poll:
+    """The poll of one account: asks, and tells the waits.
+
+    Attributes:
+        client: the account's shared client.
+        clock: seconds that only grow.
+        sleep: for tests to replace.
+        waits: by lower-case job id.
+        start: where the next list of ended jobs begins, None before the first sweep.
+    """
+
+    client: AsyncClient
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+    reader: AsyncClient = field(init=False)
+    spares: Turnstile = field(init=False)
+    looks: Turnstile = field(init=False)
+    waits: dict[str, list[Wait]] = field(factory=dict, init=False)
+    start: datetime | None = field(default=None, init=False)
+    _latest_end: datetime | None = field(default=None, init=False)
+    _unseen: set[Wait] = field(factory=set, init=False)
+    _swept: float = field(default=float("-inf"), init=False)
+    _trouble: Sight = field(init=False)
+    _patience: Patience = field(factory=patience_without_end, init=False)
+    _joined: asyncio.Event = field(factory=asyncio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reader = FewAtOnce(self.client.account, self.client.sdk, self.client.sleep, inner=self.client)
+        self.spares = Turnstile(_SPARE_PER_SECOND, self.clock, self.sleep)
+        self.looks = Turnstile(_LOOKS_PER_SECOND, self.clock, self.sleep)
+        self._trouble = Sight(float("inf"), self.clock)
+
+    def join(
+        self,
+        job_id: str,
+        *,
+        interval: float = 5.0,
+        since: datetime | None = None,
+        created_at: datetime | None = None,
+        must_exist: bool = True,
+        out_of_sight: float = 3600.0,
+    ) -> Wait:
+        """Follow one more job; the arguments are those of :func:`.following.follow`."""
+        wait = Wait(job_id, interval, created_at, since, must_exist, Sight(out_of_sight, self.clock), self)
+        self.waits.setdefault(job_id.lower(), []).append(wait)
+        if since is None or self.start is None or since < self.start:
+            # It may have ended before the next list begins: a sweep finds that.
+            self._unseen.add(wait)
+        self._joined.set()
+        return wait
+
+    def leave(self, wait: Wait) -> bool:
+        """Follow one job less; False when it was not followed any more."""
+        self._unseen.discard(wait)
+        same = self.waits.get(wait.job_id.lower(), [])
+        if wait not in same:
+            return False
+        same.remove(wait)
+        if not same:
+            del self.waits[wait.job_id.lower()]
+        return True
+
+    def end(self, wait: Wait, job: Json | None) -> None:
+        """Tell a wait that its job is over, once."""
+        if self.leave(wait):
+            wait.tell(Ended(job))
+
+    @property
+    def interval(self) -> float:
+        """Seconds between ticks: the shortest that any wait wants."""
+        return min((wait.interval for wait in self._all()), default=5.0)
+
+    async def run(self) -> None:
+        """Tick for ever; whoever starts it cancels it."""
+        try:
+            while True:
+                await self._rest(await self.step())
+        except Exception as error:
+            log.exception("The poll of %s stopped", self.client.account)
+            for wait in self._all():
+                self.leave(wait)
+                wait.tell(Broken(error))
+            raise
+
+    async def _rest(self, pause: float) -> None:
+        """Sleep until the next tick, which comes sooner when a newcomer wants shorter intervals."""
+        began = self.clock()
+        until = began + pause
+        while (left := until - self.clock()) > 0:
+            self._joined.clear()
+            try:
+                await asyncio.wait_for(self._joined.wait(), left)
+            except asyncio.TimeoutError:
+                return
+            if not self._trouble.blind:
+                until = min(until, began + self.interval)
+
+    async def step(self) -> float:
+        """One tick with its troubles; returns the seconds until the next."""
+        try:
+            await self.tick()
+        except ServiceError as error:
+            return self._troubled(error)
+        self._regained()
+        return self.interval
+
+    async def tick(self) -> None:
+        """Ask what has ended, and tell."""
+        if self._sweep_due():
+            await self._sweep()
+        if self.start is None:
+            return  # Not even the time is known of this service: sweeps alone have to do.
+        began = self.start.strftime(_DATE_FORMAT)
+        answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
+        date = _date(answer)
+        for job in answer.data:
+            for wait in tuple(self.waits.get(job["id"].lower(), ())):
+                wait.heard_of(job)
+            ended = _moment(job, "stateTransitionTime")
+            if ended and date and ended <= date + DATE_DOUBT and (not self._latest_end or ended > self._latest_end):
+                self._latest_end = ended
+        self._begin_next_list(date)
+
+    def _begin_next_list(self, date: datetime | None) -> None:
+        starts = [self.start] if self.start else []
+        if date:
+            starts.append(date - DATE_DOUBT)
+        if self._latest_end:
+            starts.append(self._latest_end - OVERLAP)
+        self.start = max(starts, default=None)
+
+    async def _sweep(self) -> None:
+        unseen = set(self._unseen)
+        answer = await self._list("state ne 'completed'", _SWEEP_SELECT)
+        if self.start is None:
+            self._begin_next_list(_date(answer))
+        alive = {job["id"].lower(): job for job in answer.data}
+        missing = []
+        for job_id, waits in list(self.waits.items()):
+            job = alive.get(job_id)
+            for wait in tuple(waits):
+                if job is not None and wait.heard_of(job):
+                    continue
+                # Completed, deleted, or created after the list was made. What never was there and need not be is
+                # asked for once; when it appears, a list will have it.
+                if wait.must_exist or wait.state or wait in unseen:
+                    missing.append(wait)
+        self._unseen -= unseen
+        self._swept = self.clock()
+        await asyncio.gather(*(self._look_at(wait) for wait in missing))
+
+    async def _look_at(self, wait: Wait) -> None:
+        """Ask for one job. What goes wrong here is this wait's own trouble: the others have had their answer."""
+        try:
+            answer = await self.reader.call(calls.get("jobs", wait.job_id, select=VERDICT_SELECT))
+            (job,) = _jobs([answer.data])
+        except ServiceError as error:
+            again = True
+            if isinstance(error, ServiceRefused) and error.code == "JobNotFound":
+                again = wait.not_found()
+            else:
+                wait.troubled(error)
+            if again and wait in self.waits.get(wait.job_id.lower(), ()):
+                self._unseen.add(wait)
+        else:
+            wait.heard_of(job)
+
+    def _sweep_due(self) -> bool:
+        if self._unseen or self.start is None:
+            return True
+        return self.clock() - self._swept >= max(_SWEEP_SECONDS, _SWEEP_TICKS * self.interval)
+
+    async def _list(self, condition: str, select: tuple[str, ...]) -> Answer:
+        answer = await self.client.call(calls.rows("jobs", filter=condition, select=select))
+        _jobs(answer.data)
+        return answer
+
+    def _troubled(self, error: ServiceError) -> float:
+        if self._trouble.lost(error):
+            log.warning("Polling %s: %s", self.client.account, error)
+        for wait in self._all():
+            wait.troubled(error)
+        return self._patience.next_pause(retry_after(error))
+
+    def _regained(self) -> None:
+        if recovered := self._trouble.regained():
+            log.info("Polling %s: answers again after %.0f s", self.client.account, recovered.seconds)
+        for wait in self._all():
+            if wait not in self._unseen and (news := wait.sight.regained()):
+                wait.tell(news)
+        self._patience.attempts = 0
+
+    def _all(self) -> list[Wait]:
+        return [wait for same in self.waits.values() for wait in same]
+
+
+def _jobs(rows: Iterable[Any]) -> Iterable[Json]:
+    """The rows, when they are jobs of Batch: a proxy's or a broken gateway's answer must not end anybody's wait."""
+    for job in rows:
+        if not isinstance(job, dict) or not isinstance(job.get("id"), str) or not isinstance(job.get("state"), str):
+            raise ServiceUnavailable("The answer does not describe a job of Batch")
+        _moment(job, "creationTime")
+        _moment(job, "stateTransitionTime")
+    return rows
+
+
+def _moment(job: Json, name: str) -> datetime | None:
+    try:
+        return moment(job.get(name))
+    except (ValueError, AttributeError):
+        raise ServiceUnavailable(f"The answer does not describe a job of Batch: its {name} is no time") from None
+
+
+def _date(answer: Answer) -> datetime | None:
+    date = answer.headers.get("date")
+    try:
+        return parsedate_to_datetime(date) if date else None
+    except ValueError:
+        return None
