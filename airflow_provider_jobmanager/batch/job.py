@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_jobmanager.batch.fields import choice, duration, flag, integer, many, one, text
 from airflow_provider_jobmanager.batch.job_manager_task import (
     ID,
     IS_ID,
@@ -18,7 +19,7 @@ from airflow_provider_jobmanager.batch.job_manager_task import (
     TaskContainerSettings,
     UserIdentity,
 )
-from airflow_provider_jobmanager.batch.model import Model, choice, duration, flag, integer, many, one, text
+from airflow_provider_jobmanager.batch.model import Model
 from airflow_provider_jobmanager.batch.pool import MetadataItem, PoolSpecification
 
 

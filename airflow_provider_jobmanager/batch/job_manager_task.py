@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from airflow_provider_jobmanager.batch.model import Model, choice, duration, flag, integer, many, one, text
+from airflow_provider_jobmanager.batch.fields import choice, duration, flag, integer, many, one, text
+from airflow_provider_jobmanager.batch.model import Model
 
 ID: Final = r"[A-Za-z0-9_-]{1,64}"
 """An id of a job, task or pool. Its case is kept; two ids that differ in case alone are the same."""

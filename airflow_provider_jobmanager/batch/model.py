@@ -12,21 +12,22 @@ describes. What can't be converted (yet) is kept untouched, be it a template, an
 refused before :meth:`Model.validate`. Only a name that nobody knows is refused at once by :meth:`Model.from_dict`.
 
 The classes are built by this module and not by a library of the kind since a DAG file imports them at every parse:
-seventy classes cost about a millisecond.
+all of them together cost about two milliseconds.
 """
 
 from __future__ import annotations
 
-import copy
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_jobmanager.batch import values
+from airflow_provider_jobmanager.batch.fields import Field
+from airflow_provider_jobmanager.batch.findings import Findings, ValidationError, join
 from airflow_provider_jobmanager.batch.keys import (
     KeyExtractor,
     KeyTransformer,
@@ -43,222 +44,6 @@ else:
     def dataclass_transform(**_: Any) -> Callable[[type], type]:
         """Tell type checkers that annotations make a constructor; nothing at run time."""
         return lambda cls: cls
-
-
-M = TypeVar("M", bound="Model")
-
-
-class ValidationError(NamedTuple):
-    """One broken rule.
-
-    Attributes:
-        path: where, in Python names: ``resource_files[2].http_url``; empty for the object as a whole.
-        rule: a short name of the rule: ``required``, ``type``, ``exclusive``, ``range`` …
-        message: what is expected, in words.
-        value: what was found, bounded, and never a text that may be a secret.
-    """
-
-    path: str
-    rule: str
-    message: str
-    value: str
-
-    def __str__(self) -> str:
-        found = f"; found {self.value}" if self.value else ""
-        return f"{self.path or 'the whole'}: {self.message}{found} [{self.rule}]"
-
-
-class Findings(list[ValidationError]):
-    """Broken rules, as they are found.
-
-    Attributes:
-        parse_time: leave out what can only be judged once Airflow has rendered it.
-    """
-
-    def __init__(self, *, parse_time: bool = False) -> None:
-        super().__init__()
-        self.parse_time = parse_time
-
-    def add(self, path: str, rule: str, message: str, value: Any = None, *, found: str | None = None) -> None:
-        """Note a broken rule, unless its value is yet to be rendered.
-
-        Args:
-            path: where.
-            rule: short name of the rule.
-            message: what is expected.
-            value: what was found; only its form is told.
-            found: what to tell instead of the form.
-        """
-        if self.parse_time and values.templated(value):
-            return
-        if found is None:
-            found = "" if value is None else values.form(value)
-        self.append(ValidationError(path, rule, message, found))
-
-
-class Field:
-    """One member of a payload object: how it is called, what it holds, what holds for its value alone.
-
-    Attributes:
-        name: Python name.
-        wire: name on the wire.
-        kind: ``text``, ``integer``, ``flag``, ``duration``, ``choice``, ``object`` or ``free`` (any JSON).
-        model: the class of an object.
-        many: a list of such values.
-        named: for a list of objects with a name and a value: a ``{name: value}`` mapping is taken too.
-        choices: for a choice, the service's spelling by the lower-case one.
-        required: must be set.
-        late: may be missing while the DAG is parsed, as the operator fills it in.
-        private: its text may hold a secret, so it is never told.
-        local: ours alone, never on the wire.
-        readonly: set by the service.
-        limits: what :mod:`.rules` checks of the value alone: ``low`` and ``high`` (numbers, or ticks of a duration),
-            ``longest``, ``pattern``, ``exact``.
-    """
-
-    __slots__ = (
-        "aliases", "choices", "kind", "late", "limits", "local", "many", "model", "name", "named", "private",
-        "readonly", "required", "wire",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        kind: str,
-        *,
-        wire: str = "",
-        model: type[Model] | None = None,
-        choices: Iterable[str] = (),
-        many: bool = False,
-        named: bool = False,
-        required: bool = False,
-        late: bool = False,
-        private: bool = False,
-        local: bool = False,
-        readonly: bool = False,
-        aliases: tuple[str, ...] = (),
-        **limits: Any,
-    ) -> None:
-        self.kind, self.wire, self.model, self.many, self.named = kind, wire, model, many, named
-        self.choices = {spelling.lower(): spelling for spelling in choices}
-        self.required, self.late, self.private, self.local, self.readonly = required, late, private, local, readonly
-        self.aliases, self.limits = aliases, limits
-        self.name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        head, *tail = name.split("_")
-        self.wire = self.wire or head + "".join(part.capitalize() for part in tail)
-
-    @property
-    def desc(self) -> dict[str, str]:
-        """The member as key transformers and extractors see it: ``key``, the wire name, and ``type``."""
-        kinds = {"text": "str", "integer": "int", "flag": "bool", "choice": "str", "free": "object"}
-        kind = self.model.__name__ if self.model else kinds.get(self.kind, self.kind)
-        return {"key": self.wire, "type": f"[{kind}]" if self.many else kind}
-
-    def load(self, value: Any, path: str, findings: Findings, extractors: Sequence[KeyExtractor] | None = None) -> Any:
-        """Turn a value into what the member holds; what is unfit is noted in ``findings`` and kept as it is."""
-        if value is None:
-            return None
-        if not self.many:
-            return self._load_one(value, path, findings, extractors)
-        if isinstance(value, str):
-            if value.strip().lower() in {"", "none", "null"}:
-                return None
-            found = values.structure(value)
-            value = value if found is None else found
-        if self.named and isinstance(value, Mapping):
-            value = self._from_names(value, path, findings)
-        if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Sequence):
-            findings.add(path, "type", "expected a list", value)
-            return value
-        return [self._load_one(item, f"{path}[{index}]", findings, extractors) for index, item in enumerate(value)]
-
-    def _load_one(self, value: Any, path: str, findings: Findings, extractors: Sequence[KeyExtractor] | None) -> Any:
-        if self.model is not None:
-            return self._load_object(self.model, value, path, findings, extractors)
-        if self.kind == "free":
-            return value
-        try:
-            if self.kind == "text":
-                return values.text(value, exact=self.limits.get("exact", False))
-            if self.kind == "choice":
-                return values.choice(value, self.choices)
-            convert = {"integer": values.integer, "flag": values.flag, "duration": values.duration}[self.kind]
-            return convert(value)
-        except Unfit as unfit:
-            findings.add(path, "type", str(unfit), value, found="nothing" if value is None else None)
-            return value
-
-    def _load_object(
-        self,
-        model: type[Model],
-        value: Any,
-        path: str,
-        findings: Findings,
-        extractors: Sequence[KeyExtractor] | None,
-    ) -> Any:
-        if isinstance(value, model):
-            return value
-        given = value
-        if isinstance(value, str):
-            if value.strip().lower() in {"", "none", "null"} and not self.many:
-                return None
-            given = values.structure(value)
-        if isinstance(given, Mapping):
-            return model._build(given, path, findings, extractors)  # noqa: SLF001 - one machinery, two classes
-        findings.add(path, "type", f"expected {model.__name__}", value, found="nothing" if value is None else None)
-        return value
-
-    def _from_names(self, value: Mapping[Any, Any], path: str, findings: Findings) -> Any:
-        if {str(key).lower() for key in value} == {"name", "value"}:
-            message = "expected a list of names and values, or a mapping from name to value; this may be either"
-            findings.add(path, "ambiguous", message, value)
-            return value
-        return [
-            {**item, "name": name} if isinstance(item, Mapping) else {"name": name, "value": item}
-            for name, item in value.items()
-        ]
-
-
-def text(**options: Any) -> Any:
-    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``."""
-    return Field("text", **options)
-
-
-def integer(**options: Any) -> Any:
-    """A member that holds a whole number. Limits: ``low``, ``high``."""
-    return Field("integer", **options)
-
-
-def flag(**options: Any) -> Any:
-    """A member that holds true or false."""
-    return Field("flag", **options)
-
-
-def duration(**options: Any) -> Any:
-    """A member that holds a duration. Limits in seconds: ``low``, ``high``."""
-    return Field("duration", **options)
-
-
-def choice(*choices: str, **options: Any) -> Any:
-    """A member that holds one of a few texts, given in the service's spelling."""
-    return Field("choice", choices=choices, **options)
-
-
-def one(model: type[Model], **options: Any) -> Any:
-    """A member that holds one object."""
-    return Field("object", model=model, **options)
-
-
-def many(model: type[Model], **options: Any) -> Any:
-    """A member that holds a list of objects."""
-    return Field("object", model=model, many=True, **options)
-
-
-def free(**options: Any) -> Any:
-    """A member that holds any JSON."""
-    return Field("free", **options)
 
 
 class _Constructor:
@@ -290,7 +75,7 @@ class Model(_Declared):
     __hash__ = None  # type: ignore[assignment]  # it can be changed
 
     if TYPE_CHECKING:
-        additional_properties: Any = free()
+        additional_properties: Any = None
     else:
 
         def __init__(self, **members: Any) -> None:
@@ -316,7 +101,7 @@ class Model(_Declared):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "additional_properties":
-            self.__dict__[name] = dict(value) if isinstance(value, Mapping) else ({} if value is None else value)
+            self.__dict__[name] = {} if value is None else dict(value) if isinstance(value, Mapping) else value
             return
         field = self._fields.get(name)
         if field is None:
@@ -337,7 +122,7 @@ class Model(_Declared):
     @classmethod
     def from_dict(
         cls,
-        data: Mapping[str, Any] | Self,
+        data: Mapping[str, Any] | str | Self,
         key_extractors: KeyExtractor | Sequence[KeyExtractor] | None = None,
         content_type: str | None = None,
     ) -> Self:
@@ -345,7 +130,8 @@ class Model(_Declared):
 
         Args:
             data: a dict, a model of ``azure.batch.models`` (a mapping of wire names), or an object of this class.
-                Names are taken without regard to case: wire names and Python names.
+                Names are taken without regard to case: wire names and Python names. A text is taken when it spells
+                a mapping, in JSON or as a Python literal: so a template of a whole object is rendered.
             key_extractors: how to find members instead; with these, names that nobody asks for are not noticed.
             content_type: for the interface's sake; only JSON is known.
 
@@ -354,12 +140,15 @@ class Model(_Declared):
         """
         _only_json(content_type)
         if isinstance(data, cls):
-            return copy.copy(data)
-        if not isinstance(data, Mapping):
+            same = cls()
+            same.__dict__.update(data.__dict__)
+            return same
+        given = values.structure(data) if isinstance(data, str) else data
+        if not isinstance(given, Mapping):
             raise DeserializationError(f"{cls.__name__}: expected a mapping; found {values.form(data)}")
         findings = Findings()
         extractors = [key_extractors] if callable(key_extractors) else key_extractors
-        built = cls._build(data, "", findings, extractors)
+        built = cls._build(given, "", findings, extractors)
         return cls._checked(built, [finding for finding in findings if finding.rule in {"unknown", "twice"}])
 
     @classmethod
@@ -427,7 +216,7 @@ class Model(_Declared):
 
     def undeclared(self) -> list[str]:
         """Names in ``additional_properties`` that do not go out, since nobody enabled that."""
-        return [] if self._sends_additional else [_name(name) for name in self.additional_properties]
+        return [] if self._sends_additional else [_name(name) for name in self._additional()]
 
     @classmethod
     def enable_additional_properties_sending(cls) -> None:
@@ -503,6 +292,9 @@ class Model(_Declared):
     def _members(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self._fields if self.__dict__[name] is not None}
 
+    def _additional(self) -> dict[Any, Any]:
+        return self.additional_properties if isinstance(self.additional_properties, dict) else {}
+
     def _compared(self) -> dict[str, Any]:
         # Loaded once more: a list may have been appended to since it was set.
         ignored = Findings()
@@ -525,7 +317,7 @@ class Model(_Declared):
 
         result: dict[str, Any] = {}
         if self._sends_additional:
-            result.update(dumped(self.additional_properties, path))
+            result.update(dumped(self._additional(), path) or {})
         ignored = Findings()
         for name, value in self._members().items():
             field = self._fields[name]
@@ -562,7 +354,7 @@ def _plain(value: Any, depth: int) -> Any:
     if depth > values.DEEPEST:
         raise PayloadError("The payload", [_too_deep("")])
     if isinstance(value, Model):
-        value = {**value._members(), **(value.additional_properties or {})}  # noqa: SLF001 - the same module
+        value = {**value._members(), **value._additional()}  # noqa: SLF001 - the same module
     if isinstance(value, Mapping):
         return {key: _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -570,11 +362,6 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, Enum):
         return value.value
     return value
-
-
-def join(path: str, name: str) -> str:
-    """A path and one more step."""
-    return f"{path}.{name}" if path else name
 
 
 def _json(value: Any, path: str, findings: Findings, dumped: Callable[[Any, str, int], Any], depth: int) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_jobmanager.batch.fields import choice, duration, flag, free, integer, many, one, text
 from airflow_provider_jobmanager.batch.job_manager_task import (
     ApplicationPackageReference,
     BatchNodeIdentityReference,
@@ -17,7 +18,7 @@ from airflow_provider_jobmanager.batch.job_manager_task import (
     TaskContainerSettings,
     UserIdentity,
 )
-from airflow_provider_jobmanager.batch.model import Model, choice, duration, flag, free, integer, many, one, text
+from airflow_provider_jobmanager.batch.model import Model
 
 _MINUTE = 60
 _DAY = 86_400
@@ -387,7 +388,7 @@ class PoolSpecification(Model):
 
     display_name: Any = text(longest=1024)
     vm_size: Any = text(required=True)
-    virtual_machine_configuration: Any = one(VirtualMachineConfiguration)
+    virtual_machine_configuration: Any = one(VirtualMachineConfiguration, required=True)
     task_slots_per_node: Any = integer(low=1, high=256)
     task_scheduling_policy: Any = one(TaskSchedulingPolicy)
     resize_timeout: Any = duration(low=5 * _MINUTE, high=7 * _DAY)

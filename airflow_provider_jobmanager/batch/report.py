@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 
-from airflow_provider_jobmanager.batch import flows
+from airflow_provider_jobmanager.batch import calls, flows
 from airflow_provider_jobmanager.batch.diagnosis import span
 from airflow_provider_jobmanager.batch.files import Tail, tails, unreadable
 from airflow_provider_jobmanager.batch.hints import hint_for
-from airflow_provider_jobmanager.batch.patience import Patience
-from airflow_provider_jobmanager.batch.printable import Mask, line, masked
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.batch.printable import Mask, line, mask_of, masked
 from airflow_provider_jobmanager.batch.verdict import moment
 from airflow_provider_jobmanager.errors import ServiceError
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.batch.calls import Flow, Json
     from airflow_provider_jobmanager.batch.verdict import Verdict
+
+PAYLOAD_MEMBERS: Final = ("id", "jobManagerTask", "commonEnvironmentSettings")
+"""Job members that tell the command line, and that may hold secrets which a task may print."""
 
 MESSAGE_LIMIT: Final = 4000
 """Characters of :meth:`Report.message`."""
@@ -137,38 +140,56 @@ class Report:
 def gather(
     verdict: Verdict,
     *,
-    command_line: str = "",
     lines: int = 50,
-    mask: Mask = masked,
     patience: Patience | None = None,
 ) -> Flow[Report]:
     """Collect what there is to say about a job that did not end well. Raises no ServiceError.
 
     Args:
         verdict: how it ended.
-        command_line: the manager's command line, for hints.
         lines: lines of each output file at most.
-        mask: takes secrets out.
         patience: how long to put up with a service that gives no usable answer, in all.
     """
     patience = patience or Patience(seconds=30, longest=5)
+    if verdict.status == "lost":
+        return Report(verdict, hint=hint_for(verdict))
     notes: list[str] = []
     found: list[Tail] = []
     task = verdict.failed_task or verdict.manager_id
-    # A job that is gone has no files, and a task that never got to a node has none either.
-    if task and verdict.status != "lost" and (verdict.started_at or verdict.failed_task):
-        found = yield from tails(verdict.job_id, task, lines=lines, mask=mask, patience=patience)
+    mask: Mask = masked
+    command_line = ""
+    try:
+        payload = yield from _payload(verdict, patience)
+        mask, command_line = mask_of(payload), str((payload.get("jobManagerTask") or {}).get("commandLine") or "")
+    except ServiceError as error:
+        # Without the payload its secrets are not known, so nothing that it printed may be shown.
+        notes.append(f"The job could not be read, so its output is not shown: {unreadable(error)}.")
+    else:
+        # A task that never got to a node has no files.
+        if task and (verdict.started_at or verdict.failed_task):
+            found = yield from tails(verdict.job_id, task, lines=lines, mask=mask, patience=patience)
     children: list[Json] | None = None
-    if verdict.status != "lost":
-        try:
-            children = yield from flows.failed_children(
-                verdict.job_id, verdict.manager_id, limit=_CHILDREN_READ, patience=patience
-            )
-        except ServiceError as error:
-            notes.append(f"Failed children could not be listed: {unreadable(error)}.")
+    try:
+        children = yield from flows.failed_children(
+            verdict.job_id, verdict.manager_id, limit=_CHILDREN_READ, patience=patience
+        )
+    except ServiceError as error:
+        notes.append(f"Failed children could not be listed: {unreadable(error)}.")
     shown = tuple(_child(each, mask) for each in (children or ())[:_CHILDREN_SHOWN])
     hint = hint_for(verdict, [each for tail in found for each in tail.lines], command_line)
     return Report(verdict, tuple(found), shown, None if children is None else len(children), hint, tuple(notes))
+
+
+def _payload(verdict: Verdict, patience: Patience) -> Flow[Json]:
+    """What may hold secrets that the failed task may have printed, and the command line."""
+    job = yield from patiently(calls.get("jobs", verdict.job_id, select=PAYLOAD_MEMBERS), patience)
+    if not verdict.failed_task:
+        return dict(job.data)
+    select = ("id", "commandLine", "environmentSettings", "resourceFiles")
+    task = yield from patiently(
+        calls.get("jobs", verdict.job_id, "tasks", verdict.failed_task, select=select), patience
+    )
+    return dict(job.data) | {"failedTask": task.data}
 
 
 def _child(task: Mapping[str, Any], mask: Mask) -> FailedChild:

@@ -7,8 +7,9 @@ What counts as a secret:
 * every text under a key of such a name: ``password``, ``account_key``, ``sas_key``, ``ssh_private_key``, all of
   ``protected_settings``;
 * in any text, wherever it stands: the signature of a shared access signature (``sig=``), the key in a connection string
-  (``AccountKey=``, ``SharedAccessKey=``, ``Password=`` …), the password in a URL (``https://user:password@host``), and
-  what follows ``Bearer``. Only that part is masked, so that the rest still says which file was meant.
+  (``AccountKey=``, ``SharedAccessKey=``, ``Password=`` …), the argument of an option (``--password …``), the
+  password in a URL (``https://user:password@host``), and what follows ``Bearer``. Only that part is masked, so that the
+  rest still says which file was meant.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MASK: Final = "***"
 SECRET_NAMES: Final = re.compile(
     r"pass(?:word|wd|phrase|code)|secret|token|credential|connection_?str"
     r"|(?:api|access|account|shared|storage|private|encryption|signing|master|batch|sas|client)[_.-]?key"
-    r"|(?:^|[_.-])(?:sas|pwd|auth|authorization|cookie|signature|key)(?:$|[_.-](?!id$|name$))"
-    r"|[_.-]pwd|sas_?(?:url|uri)|protected_?settings",
+    r"|(?:^|[_.-])(?:sas|pwd|auth|authorization|cookie|signature)(?:$|[_.-])|(?:^|[_.-])key$"
+    r"|sas_?(?:url|uri)|protected_?settings",
     re.IGNORECASE,
 )
 """A name that has this in it names a secret."""
@@ -35,9 +36,11 @@ SECRET_NAMES: Final = re.compile(
 _PARTS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(?<![A-Za-z0-9_])sig(?:=|%3d)(?P<secret>[^&\s\"'<>;,]+)",
+        # Also within a URL that is a parameter of another, percent-encoded once or more.
+        r"(?:(?<![A-Za-z0-9_])|(?<=%3f)|(?<=%26)|(?<=253f)|(?<=2526))sig(?:=|%(?:25)*3d)(?P<secret>[^&\s\"'<>;,]+)",
         r"(?:account|sharedaccess|access|storage|primary|secondary)_?key\s*=\s*(?P<secret>[^;&\s\"'<>]+)",
         r"(?<![A-Za-z0-9])(?:password|passwd|pwd|secret|token)\s*=\s*(?P<secret>[^;&\s\"'<>]+)",
+        r"--[a-z-]*(?:password|passwd|secret|token|(?:api|access|account|sas)-?key)\s+[\"']?(?P<secret>[^\s\"']+)",
         r"://[^\s/:@\"']*:(?P<secret>[^\s/@\"']+)@",
         r"(?<![A-Za-z0-9])bearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
     )
@@ -102,7 +105,7 @@ class _Walk:
         return result
 
     def _hide(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool) or value == "":
+        if str(value).lower() in {"", "none", "null", "true", "false"}:
             return value
         self._note(str(value))
         return MASK

@@ -77,6 +77,11 @@ def templated(value: Any) -> bool:
     return not plain_data(value)
 
 
+def unset(value: str) -> bool:
+    """Whether a text says "nothing" to a member that holds no text: what an unset parameter renders to."""
+    return value.strip().lower() in _UNSET
+
+
 def plain_data(value: Any) -> bool:
     """Whether a value is data that this package knows, as against an object that Airflow resolves later."""
     return value is None or isinstance(value, (str, int, float, bytes, date, timedelta, Mapping, Sequence, Enum))
@@ -119,7 +124,7 @@ def integer(value: Any) -> int | None:
         value = value.value
     if isinstance(value, str):
         stripped = value.strip()
-        if stripped.lower() in _UNSET:
+        if unset(stripped):
             return None
         if _WHOLE.fullmatch(stripped):
             return int(stripped.partition(".")[0])
@@ -140,9 +145,9 @@ def flag(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
-        lowered = value.strip().lower()
-        if lowered in _UNSET:
+        if unset(value):
             return None
+        lowered = value.strip().lower()
         if lowered in {"true", "false"}:
             return lowered == "true"
     raise Unfit("expected true or false")
@@ -164,7 +169,7 @@ def choice(value: Any, choices: Mapping[str, str]) -> str | None:
         known = choices.get(value.strip().lower())
         if known is not None:
             return known
-        if value.strip().lower() in _UNSET:
+        if unset(value):
             return None
     raise Unfit(f"expected one of {', '.join(choices.values())}")
 
@@ -178,7 +183,7 @@ def duration(value: Any) -> str | None:
     Raises:
         Unfit: the value is no duration, or longer than the service can hold.
     """
-    if isinstance(value, str) and value.strip().lower() in _UNSET:
+    if isinstance(value, str) and unset(value):
         return None
     return _iso(ticks(value))
 
@@ -216,7 +221,7 @@ def _ticks(value: Any) -> int | None:
     if match is None or match[6] == "T":
         return None
     parts = [*match.groups()[1:5], *match.groups()[6:]]
-    if not any(parts):
+    if not any(parts) and stripped != "P":  # so azure-batch 15.1.0 writes a timedelta of nothing
         return None
     total = sum(
         _scaled(part, unit) for part, unit in zip(parts, (*_DATE_UNITS, *_TIME_UNITS), strict=True) if part is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -123,10 +124,12 @@ class AzureBatchJobManagerHook(BaseHook):
         return self.perform(flows.read_verdict(job_id, wait_for=wait_for, children_count=children_count))
 
     def test_connection(self) -> tuple[bool, str]:
-        """One cheap authorised request; says who we are to which account."""
+        """One cheap authorised request, tried once; says who we are to which account, or what to change."""
         try:
             account = self.account
-            self.client.call(calls.rows("jobs", select=("id",), limit=1))
+            with closing(account.client()) as client:
+                client.call(calls.rows("jobs", select=("id",), limit=1))
         except JobManagerError as error:
             return False, str(error)
-        return True, f"Connected to {account.endpoint} with {account.credential.method}."
+        who = account.credential.whoever()
+        return True, f"Connected to {account.endpoint} with {account.credential}{f' ({who})' if who else ''}."

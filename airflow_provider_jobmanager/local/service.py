@@ -23,6 +23,7 @@ from airflow_provider_jobmanager.local.faults import Faults
 from airflow_provider_jobmanager.local.server import Service
 from airflow_provider_jobmanager.local.settings import Settings, SettingsError
 from airflow_provider_jobmanager.local.store import Store
+from airflow_provider_jobmanager.local.tls import certificate_in
 
 if TYPE_CHECKING:
     from collections import deque
@@ -53,6 +54,7 @@ class LocalBatch:
         settings: how it was set up.
         engine: its rules, for tests that look inside.
         faults: trouble on purpose.
+        certificate: in HTTPS mode, the file that clients are given to trust; None without TLS.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -61,6 +63,7 @@ class LocalBatch:
         self._temporary = self.settings.state_dir is None
         self._port = self.settings.port
         self._thread: threading.Thread | None = None
+        self.certificate: Path | None = None
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -120,9 +123,13 @@ class LocalBatch:
         self.engine.account_url = self.url
         self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
         self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
+        tls = certificate_in(self.root / "tls") if self.settings.https else None
+        self.certificate = tls.certificate if tls else None
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._service,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
                 log_config=None,
                 access_log=False,
                 server_header=False,

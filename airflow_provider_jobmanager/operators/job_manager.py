@@ -17,6 +17,8 @@ from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, ServiceError, ServiceRefused
+from airflow_provider_jobmanager.links import job_manager as links
+from airflow_provider_jobmanager.masking import protect
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 from airflow_provider_jobmanager.operators.payload import (
     MANAGER_FIELDS,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
+    from jinja2 import Environment
 
     from airflow_provider_jobmanager.batch.flows import Submission
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
@@ -104,6 +107,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         "authentication_token_settings": "json",
         "command_line": "bash",
     }
+    operator_extra_links = links.LINKS
     ui_color = "#d9ecff"
 
     def __init__(
@@ -170,6 +174,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.on_finish_action = on_finish_action
         self._submitted: tuple[str, Owner] | None = None
         self._check_arguments()
+        protect(self)
 
     @cached_property
     def hook(self) -> AzureBatchJobManagerHook:
@@ -180,12 +185,18 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
         return AzureBatchJobManagerHook(self.azure_batch_conn_id)
 
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        """Render as any operator does; what the templates brought in of secrets is masked from then on."""
+        super().render_template_fields(context, jinja_env)
+        protect(self)
+
     def execute(self, context: Context) -> Any:
         """Submit the job, then wait for it here or in the triggerer."""
         owner = owner_of(context)
         submission = self._submit(owner)
         self._submitted = (submission.job_id, owner)
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=submission.job_id)
+        links.push(context["ti"], self.hook.account, submission.job_id)
         verdict = submission.verdict or self._look(submission.job_id)
         if verdict is None and self.deferrable:
             self._defer(submission, owner)

@@ -11,6 +11,7 @@ from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TO
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
+from airflow_provider_jobmanager.masking import unveil
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.errors import ServiceRefused
@@ -59,7 +60,8 @@ def job_of(operator: Any, job_id: Any) -> Job:
     Raises:
         ConfigurationError: an argument is of the wrong kind, has an unknown member, or stands twice.
     """
-    settings = Job.from_dict(operator.job or {})
+    arguments = {name: unveil(getattr(operator, name)) for name in ("job", "auto_pool", *MANAGER_FIELDS)}
+    settings = Job.from_dict(arguments["job"] or {})
     for name, argument in _OWN_ARGUMENTS.items():
         if getattr(settings, name) is not None:
             raise ConfigurationError(f"job: {name!r} does not belong here; give it as {argument}.")
@@ -68,10 +70,12 @@ def job_of(operator: Any, job_id: Any) -> Job:
         raise ConfigurationError(f"Give exactly one of pool_id (a pool that exists) and auto_pool; {given} given.")
     settings.id = job_id
     settings.pool_info = PoolInfo.from_dict(
-        {"auto_pool_specification": operator.auto_pool} if operator.pool_id is None else {"pool_id": operator.pool_id}
+        {"auto_pool_specification": arguments["auto_pool"]}
+        if operator.pool_id is None
+        else {"pool_id": operator.pool_id}
     )
     settings.job_manager_task = JobManagerTask.from_dict(
-        {"id": operator.job_manager_id, **{name: getattr(operator, name) for name in MANAGER_FIELDS}}
+        {"id": operator.job_manager_id, **{name: arguments[name] for name in MANAGER_FIELDS}}
     )
     return settings
 

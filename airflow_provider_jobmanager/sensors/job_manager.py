@@ -18,6 +18,7 @@ from attrs import frozen
 
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
+from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "job_schedule_id", "azure_batch_conn_id")
+    operator_extra_links = links.LINKS
     ui_color = "#e6f2ff"
     start_trigger_args = StartTriggerArgs(trigger_cls=_TRIGGER, next_method="execute_complete")
     start_from_trigger = False
@@ -109,6 +111,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         self._check_arguments(start_from_trigger=start_from_trigger)
         self._blind_since: float | None = None
         self._seen: str | None = None
+        self._linked = False
         if start_from_trigger:
             self._start_from_trigger()
 
@@ -121,10 +124,10 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
         return AzureBatchJobManagerHook(self.azure_batch_conn_id)
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+    def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         try:
-            sighting = self._look()
+            sighting = self._look(context)
             self._blind_since = None
             if sighting.verdict is None:
                 return PokeReturnValue(is_done=False)
@@ -140,7 +143,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         try:
-            sighting = self._look()
+            sighting = self._look(context)
             if sighting.verdict is not None:
                 return self._finish(sighting.verdict)
         except ServiceUnavailable as error:
@@ -208,7 +211,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
         )
 
-    def _look(self) -> _Sighting:
+    def _look(self, context: Context) -> _Sighting:
         from airflow_provider_jobmanager.batch import flows  # noqa: PLC0415 - as above
         from airflow_provider_jobmanager.batch.patience import Patience  # noqa: PLC0415 - as above
 
@@ -219,6 +222,9 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         if not job_id:
             self.log.info("Job schedule %s has made no job yet.", self.job_schedule_id)
             return _Sighting("")
+        if not self._linked:
+            links.push(context["ti"], self.hook.account, job_id)
+            self._linked = True
         job = self.hook.perform(flows.find_job(job_id, patience=patience))
         if job is None and not self.job_must_exist and not self._seen:
             self.log.info("Job %s is not there yet.", job_id)

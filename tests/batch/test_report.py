@@ -153,9 +153,20 @@ def test_the_well_known_codes_have_hints():
     assert all(row.hint.endswith((".", "?")) for row in TABLE)
 
 
+JOB = {
+    "id": "j",
+    "jobManagerTask": {
+        "id": "jm",
+        "commandLine": "run $HOME",
+        "environmentSettings": [{"name": "API_KEY", "value": "s3cr3t-value"}],
+    },
+}
+
+
 def test_gather_reads_ends_and_children():
     script = Script(
         {
+            "GET /jobs/j": JOB,
             "GET /jobs/j/tasks/jm/files": rows_of(listing("stderr.txt", 40_000), listing("stdout.txt", 0)),
             "GET /jobs/j/tasks/jm/files/stderr.txt": b"torn\nboom\n",
             "GET /jobs/j/tasks": rows_of(
@@ -184,7 +195,7 @@ def test_gather_reads_ends_and_children():
     ],
 )
 def test_trouble_with_files_changes_nothing(error, said):
-    script = Script({"GET /jobs/j/tasks/jm/files": error, "GET /jobs/j/tasks": rows_of()})
+    script = Script({"GET /jobs/j": JOB, "GET /jobs/j/tasks/jm/files": error, "GET /jobs/j/tasks": rows_of()})
     report = script.perform(gather(FAILED))
     assert report.verdict == FAILED
     assert len(report.output()) == 1
@@ -194,6 +205,7 @@ def test_trouble_with_files_changes_nothing(error, said):
 def test_trouble_with_children_is_a_note():
     script = Script(
         {
+            "GET /jobs/j": JOB,
             "GET /jobs/j/tasks/jm/files": rows_of(),
             "GET /jobs/j/tasks": ServiceRefused(status=404, code="JobNotFound"),
         }
@@ -206,7 +218,7 @@ def test_trouble_with_children_is_a_note():
 def test_a_job_that_is_gone_or_never_ran_is_not_asked_for_files():
     assert Script({}).perform(gather(FAILED.evolve(status="lost"))).tails == ()
     never = FAILED.evolve(started_at=None)
-    report = Script({"GET /jobs/j/tasks": rows_of()}).perform(gather(never))
+    report = Script({"GET /jobs/j": JOB, "GET /jobs/j/tasks": rows_of()}).perform(gather(never))
     assert report.tails == ()
     assert "waited 5 min and never started" in report.message()
 
@@ -220,3 +232,25 @@ def test_a_range_beyond_the_end_is_no_trouble():
         }
     )
     assert script.perform(tails("j", "jm")) == [Tail("stderr.txt", 5), Tail("stdout.txt", 5, ("hello",))]
+
+
+def test_what_a_job_knows_as_secret_is_not_shown():
+    script = Script(
+        {
+            "GET /jobs/j": JOB,
+            "GET /jobs/j/tasks/jm/files": rows_of(listing("stderr.txt", 30), listing("stdout.txt", 30)),
+            "GET /jobs/j/tasks/jm/files/stderr.txt": b"refused: s3cr3t-value\n",
+            "GET /jobs/j/tasks/jm/files/stdout.txt": b"https://a.blob/c?sv=1&sig=ABCDEFGH\n",
+            "GET /jobs/j/tasks": rows_of(),
+        }
+    )
+    report = script.perform(gather(FAILED))
+    assert report.tails[0].lines == ("refused: ***",)
+    assert report.tails[1].lines == ("https://a.blob/c?sv=1&sig=***",)
+
+
+def test_output_is_not_shown_while_the_secrets_are_not_known():
+    script = Script({"GET /jobs/j": ServiceRefused(status=404, code="JobNotFound"), "GET /jobs/j/tasks": rows_of()})
+    report = script.perform(gather(FAILED))
+    assert report.tails == ()
+    assert report.notes == ("The job could not be read, so its output is not shown: there is no such job any more.",)

@@ -1,0 +1,131 @@
+"""The conversation that collects what :func:`.diagnosis.diagnose` looks at."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch.diagnosis import Situation
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.errors import ServiceRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from typing import Any
+
+    from airflow_provider_jobmanager.batch.calls import Answer, Flow, Json
+
+JOB_SELECT = ("id", "state", "executionInfo", "poolInfo", "jobManagerTask", "jobPreparationTask")
+"""Job members that a diagnosis needs."""
+
+MANAGER_SELECT = ("id", "state", "previousState", "stateTransitionTime", "executionInfo", "nodeInfo")
+"""Task members that a diagnosis, and those who follow a manager's output, need."""
+
+POOL_SELECT = (
+    "id",
+    "state",
+    "allocationState",
+    "allocationStateTransitionTime",
+    "resizeErrors",
+    "currentDedicatedNodes",
+    "currentLowPriorityNodes",
+    "targetDedicatedNodes",
+    "targetLowPriorityNodes",
+    "enableAutoScale",
+    "autoScaleEvaluationInterval",
+    "autoScaleRun",
+    "taskSlotsPerNode",
+)
+"""Pool members that a diagnosis needs."""
+
+NODE_SELECT = (
+    "id",
+    "state",
+    "schedulingState",
+    "stateTransitionTime",
+    "isDedicated",
+    "runningTasksCount",
+    "runningTaskSlotsCount",
+    "startTaskInfo",
+    "errors",
+)
+"""Node members that a diagnosis needs."""
+
+NODES_READ = 1000
+"""Nodes that are looked at: one page."""
+
+
+def situation(
+    job_id: str, manager: Mapping[str, Any] | None, *, patience: Patience | None = None
+) -> Flow[Situation | None]:
+    """Read job, pool, nodes and preparation status; three to five requests.
+
+    Args:
+        job_id: the job.
+        manager: its manager's record, as read a moment ago.
+        patience: how long to put up with a service that gives no usable answer.
+
+    Returns:
+        The situation; None when the job is gone.
+
+    Raises:
+        ServiceError: something could not be read.
+    """
+    patience = patience or Patience()
+    answer = yield from _found(calls.get("jobs", job_id, select=JOB_SELECT), patience)
+    if answer is None:
+        return None
+    job: Json = dict(answer.data)
+    pool_id = str((job.get("executionInfo") or {}).get("poolId") or (job.get("poolInfo") or {}).get("poolId") or "")
+    pool, nodes = yield from pool_and_nodes(pool_id, patience=patience)
+    preparations: list[Json] = []
+    if job.get("jobPreparationTask"):
+        status = calls.rows("jobs", job_id, "jobpreparationandreleasetaskstatus", limit=NODES_READ)
+        rows = yield from _found(status, patience)
+        preparations = [] if rows is None else rows.data
+    return Situation(job, manager, pool_id, pool, nodes, preparations, _time_of(answer))
+
+
+def pool_and_nodes(pool_id: str, *, patience: Patience | None = None) -> Flow[tuple[Json | None, list[Json]]]:
+    """A pool and its nodes; None when there is no such pool.
+
+    Raises:
+        ServiceError: something could not be read.
+    """
+    patience = patience or Patience()
+    if not pool_id:
+        return None, []
+    found = yield from _found(calls.get("pools", pool_id, select=POOL_SELECT), patience)
+    if found is None:
+        return None, []
+    nodes = yield from _found(calls.rows("pools", pool_id, "nodes", select=NODE_SELECT, limit=NODES_READ), patience)
+    return dict(found.data), [] if nodes is None else nodes.data
+
+
+def manager_of(job_id: str, manager_id: str, *, patience: Patience | None = None) -> Flow[Json | None]:
+    """The manager's record as a task; None when it or its job is gone.
+
+    Raises:
+        ServiceError: it could not be read.
+    """
+    request = calls.get("jobs", job_id, "tasks", manager_id, select=MANAGER_SELECT)
+    answer = yield from _found(request, patience or Patience())
+    return None if answer is None else dict(answer.data)
+
+
+def _found(request: calls.Call, patience: Patience) -> Flow[Answer | None]:
+    try:
+        return (yield from patiently(request, patience))
+    except ServiceRefused as refusal:
+        if refusal.code in ("JobNotFound", "TaskNotFound", "PoolNotFound", "JobPreparationTaskNotSpecified"):
+            return None
+        raise
+
+
+def _time_of(answer: Answer) -> datetime | None:
+    try:
+        return parsedate_to_datetime(answer.headers["date"])
+    except (KeyError, ValueError):
+        return None

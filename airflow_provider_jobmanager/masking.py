@@ -1,0 +1,92 @@
+"""Keeps the secrets of a payload out of what Airflow logs, shows and stores.
+
+Two ways, because Airflow's own masker knows secrets by their value and only where it looks:
+
+* :func:`register` tells Airflow's masker every secret, so that task logs (also those of the SDK at debug level),
+  exceptions and rendered fields show ``***`` for it.
+* :func:`protect` also puts a :class:`Veiled` text in place of each secret in an operator's templated arguments, so that
+  what is shown of them (the serialized DAG, rendered fields) never had it. Airflow's masker does not look into
+  serialized DAGs, and leaves out secrets of fewer than five characters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.log import mask_secret
+from attrs import define, field
+
+from airflow_provider_jobmanager.batch.secrets import redact, secret_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHORTEST = 5
+
+
+@define(eq=False)
+class Veiled:
+    """A text with a secret in it, which everybody but the request sees masked.
+
+    Airflow renders it as any text: it has ``template_fields``.
+
+    Attributes:
+        value: the text.
+        shown: what is shown of it.
+    """
+
+    value: Any = field(repr=False)
+    shown: str
+    template_fields: Sequence[str] = field(default=("value",), init=False, repr=False)
+
+    def serialize(self) -> str:
+        """What Airflow stores and shows."""
+        return self.shown
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+def register(*payloads: Any) -> None:
+    """Tell Airflow's masker every secret of payloads.
+
+    Args:
+        payloads: as :func:`~airflow_provider_jobmanager.batch.secrets.secret_values` takes them. What is still a
+            template is left out.
+    """
+    for payload in payloads:
+        for secret in secret_values(payload):
+            mask_secret(secret)
+
+
+def protect(operator: Any) -> None:
+    """Register and veil the secrets in an operator's templated arguments: when it is made, and again when rendered."""
+    arguments = {name: unveil(getattr(operator, name)) for name in operator.template_fields}
+    register(arguments)
+    # A password is often repeated, say in the command line. Short ones would turn up in any text.
+    known = [secret for secret in secret_values(arguments) if len(secret) >= _SHORTEST]
+    for name, value in arguments.items():
+        shown = redact(value, known=known)
+        if shown != value:
+            setattr(operator, name, _veil(value, shown))
+
+
+def unveil(value: Any) -> Any:
+    """The payload as it is, whatever was veiled in it."""
+    if isinstance(value, Veiled):
+        return value.value
+    if isinstance(value, dict):
+        return {key: unveil(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unveil(item) for item in value]
+    return value
+
+
+def _veil(value: Any, shown: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _veil(item, shown[key]) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_veil(item, other) for item, other in zip(value, shown, strict=True)]
+    if value == shown or not isinstance(value, (str, int, float)):
+        return value  # what Airflow has yet to resolve (an XComArg) is no secret, and must stay what it is
+    return Veiled(value, str(shown))
