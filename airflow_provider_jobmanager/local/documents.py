@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import errors
+from airflow_provider_jobmanager.local import autoscale, errors
 from airflow_provider_jobmanager.local.formats import UNLIMITED
 from airflow_provider_jobmanager.local.shapes import (
     Shape,
@@ -200,6 +200,42 @@ AUTO_POOL = Shape(
     keepAlive=boolean,
     pool=POOL_SPECIFICATION,
 )
+POOL = Shape("id", *POOL_SPECIFICATION.required, id=identifier, **POOL_SPECIFICATION.members)
+_POOL_CHANGES: dict[str, Check] = {
+    "startTask": START_TASK,
+    "certificateReferences": list_of(mapping),
+    "applicationPackageReferences": PACKAGES,
+    "metadata": METADATA,
+    "targetNodeCommunicationMode": choice("default", "classic", "simplified"),
+}
+POOL_PATCH = Shape(
+    **_POOL_CHANGES,
+    displayName=text(longest=1024),
+    taskSchedulingPolicy=SCHEDULING_POLICY,
+    resourceTags=mapping,
+    upgradePolicy=mapping,
+)
+POOL_REPLACE = Shape(**_POOL_CHANGES)
+_DEALLOCATION = choice("requeue", "terminate", "taskcompletion", "retaineddata")
+RESIZE = Shape(
+    targetDedicatedNodes=integer(0),
+    targetLowPriorityNodes=integer(0),
+    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
+    nodeDeallocationOption=_DEALLOCATION,
+)
+REMOVE_NODES = Shape(
+    "nodeList",
+    nodeList=list_of(text(shortest=1)),
+    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
+    nodeDeallocationOption=_DEALLOCATION,
+)
+AUTO_SCALE = Shape(
+    autoScaleFormula=text(shortest=1), autoScaleEvaluationInterval=duration(shortest="PT5M", longest="P7D")
+)
+EVALUATE = Shape("autoScaleFormula", autoScaleFormula=text(shortest=1))
+REBOOT = Shape(nodeRebootOption=_DEALLOCATION)
+REIMAGE = Shape(nodeReimageOption=_DEALLOCATION)
+DISABLE_SCHEDULING = Shape(nodeDisableSchedulingOption=choice("requeue", "terminate", "taskcompletion"))
 POOL_INFO = Shape(poolId=identifier, autoPoolSpecification=AUTO_POOL)
 
 # -- jobs -------------------------------------------------------------------------------------------------------------
@@ -256,6 +292,17 @@ SCHEDULE = Shape(
     "id", "schedule", "jobSpecification", id=identifier, displayName=text(longest=1024), **SCHEDULE_SETTINGS
 )
 SCHEDULE_PATCH = Shape(**SCHEDULE_SETTINGS)
+SCHEDULE_PUT = Shape(
+    "jobSpecification",
+    **SCHEDULE_SETTINGS,
+    **dict.fromkeys(
+        (
+            "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
+            "previousState", "previousStateTransitionTime", "executionInfo", "stats",
+        ),
+        anything,
+    ),
+)  # fmt: skip
 
 JOB_ORDER = (
     "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState",
@@ -358,9 +405,19 @@ def job(body: Doc) -> Doc:
     return kept
 
 
+def specification(body: Doc) -> Doc:
+    """The job specification of a schedule with all its defaults.
+
+    Raises:
+        BatchError: parts that do not go together.
+    """
+    return in_order(job(body), SPECIFICATION_ORDER)
+
+
 def manager(body: Doc, retries: int) -> Doc:
     """A job manager task as part of its job."""
     check_files(body)
+    check_packages(body)
     kept = {name: body[name] for name in JOB_MANAGER.members if name in body}
     kept["constraints"] = task_constraints(body.get("constraints"), retries)
     defaults: Doc = {
@@ -399,6 +456,7 @@ def task(body: Doc, job_doc: Doc) -> Doc:
         BatchError: parts that do not go together, among themselves or with the job.
     """
     check_files(body)
+    check_packages(body)
     kept = dict(body)
     kept["userIdentity"] = user(body)
     kept["constraints"] = task_constraints(body.get("constraints"), job_doc["constraints"]["maxTaskRetryCount"])
@@ -452,11 +510,27 @@ def pool_specification(body: Doc) -> Doc:
     kept.setdefault("targetLowPriorityNodes", 0)
     kept.setdefault("enableAutoScale", False)
     kept.setdefault("enableInterNodeCommunication", False)
+    _check_scaling(kept)
+    check_packages(kept)
     if "startTask" in kept:
-        start = {"maxTaskRetryCount": 0, "waitForSuccess": True, **kept["startTask"]}
-        start["userIdentity"] = user(start)
-        kept["startTask"] = in_order(start, tuple(START_TASK.members))
+        kept["startTask"] = start_task(kept["startTask"])
     return in_order(kept, tuple(POOL_SPECIFICATION.members))
+
+
+def start_task(body: Doc) -> Doc:
+    """A start task as part of its pool."""
+    check_files(body)
+    start = {"maxTaskRetryCount": 0, "waitForSuccess": True, **body, "userIdentity": user(body)}
+    return in_order(start, tuple(START_TASK.members))
+
+
+def check_packages(body: Doc) -> None:
+    """No application packages: a local account has no applications."""
+    packages = body.get("applicationPackageReferences")
+    if packages:
+        names = ", ".join(package["applicationId"] for package in packages)
+        reason = f"The local Batch service has no applications, so not these: {names}"
+        raise errors.refuse("InvalidApplicationPackageReferences", values={"Reason": reason})
 
 
 def check_pool_info(body: Doc) -> None:
@@ -504,6 +578,16 @@ def hide_secrets(doc: Doc) -> Doc:
 def _check_parallel(kept: Doc) -> None:
     if kept["maxParallelTasks"] == 0:
         raise errors.invalid_property("maxParallelTasks", "0", "The value must be -1 or greater than 0")
+
+
+def _check_scaling(kept: Doc) -> None:
+    if kept["enableAutoScale"]:
+        if "autoScaleFormula" not in kept:
+            raise errors.refuse("MissingRequiredProperty", values={"PropertyName": "autoScaleFormula"})
+        autoscale.check_formula(kept["autoScaleFormula"])
+        kept.setdefault("autoScaleEvaluationInterval", "PT15M")
+    elif "autoScaleFormula" in kept:
+        raise errors.invalid_property("autoScaleFormula", None, "A formula needs a pool with enableAutoScale")
 
 
 def _check_same_ids(kept: Doc) -> None:

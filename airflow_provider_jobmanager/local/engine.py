@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local.clock import Clock
 from airflow_provider_jobmanager.local.engine_jobs import Jobs
+from airflow_provider_jobmanager.local.engine_launches import Launches
+from airflow_provider_jobmanager.local.engine_nodes import Nodes
 from airflow_provider_jobmanager.local.engine_pools import Pools
+from airflow_provider_jobmanager.local.engine_scaling import Scaling
+from airflow_provider_jobmanager.local.engine_schedules import Schedules
 from airflow_provider_jobmanager.local.engine_scheduling import Scheduling
 from airflow_provider_jobmanager.local.engine_tasks import Tasks
 
@@ -64,17 +68,26 @@ class Engine:
         self._launches: list[Launch] = []
         self._depth = 0
         self.pools = Pools(self)
+        self.nodes = Nodes(self)
+        self.launches = Launches(self)
+        self.scaling = Scaling(self)
         self.scheduling = Scheduling(self)
         self.tasks = Tasks(self)
         self.jobs = Jobs(self)
+        self.schedules = Schedules(self)
         self.clock.follow(self._catch_up)
 
     def open(self) -> None:
         """Take up the state that the store holds, and make what every account has."""
+        self.runner.end_strays(self.root)
+        self._take_up()
+
+    def _take_up(self) -> None:
         with self.turn():
             self.pools.recover()
             self.tasks.recover()
             self.jobs.recover()
+            self.schedules.recover()
             self.pools.make_default()
 
     def reset(self) -> None:
@@ -87,7 +100,7 @@ class Engine:
                 self._due.clear()
             self.clock.reset()
             shutil.rmtree(self.root, ignore_errors=True)
-            self.open()
+            self._take_up()
 
     def now(self) -> datetime:
         """The time."""

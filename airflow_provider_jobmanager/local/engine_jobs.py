@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_jobmanager.local.engine import Engine
-    from airflow_provider_jobmanager.local.records import Doc, Task
+    from airflow_provider_jobmanager.local.records import Doc, Schedule, Task
 
 SETTLE = timedelta(milliseconds=50)
 """How long a passing state (disabling, terminating, deleting) lasts at least; recorded: 0.05 to 0.5 s."""
@@ -72,10 +72,10 @@ class Jobs:
             raise errors.refuse("JobExists")
         if self.store.schedules.get(settings["id"]) is not None:
             raise errors.refuse("JobScheduleWithSameIdExists")
-        self._check_quota()
+        self.check_quota()
         return self.make(settings, [settings["id"], "job-1"])
 
-    def make(self, settings: Doc, directory: list[str], schedule: str | None = None) -> Job:
+    def make(self, settings: Doc, directory: list[str], schedule: Schedule | None = None) -> Job:
         """A job of settings that were checked."""
         now = self.engine.now()
         stamp = formats.timestamp(now)
@@ -84,8 +84,9 @@ class Jobs:
         touch(doc, now)
         JOB.begin(doc, "active", now)
         doc["executionInfo"] = {"startTime": stamp}
-        job = Job(doc["id"].lower(), doc, self.store.next_seq(), schedule=schedule, directory=directory)
-        self._give_pool(job)
+        job = Job(doc["id"].lower(), doc, self.store.next_seq(), directory=directory)
+        job.schedule = schedule.key if schedule else None
+        self._give_pool(job, schedule)
         self.store.save(job)
         if "jobManagerTask" in doc:
             self.engine.tasks.make_manager(job)
@@ -274,7 +275,7 @@ class Jobs:
         job.doc["poolInfo"] = info
         job.doc["executionInfo"]["poolId"] = info["poolId"]
 
-    def _give_pool(self, job: Job) -> None:
+    def _give_pool(self, job: Job, schedule: Schedule | None) -> None:
         info = job.doc["poolInfo"]
         if "poolId" in info:
             job.doc["executionInfo"]["poolId"] = info["poolId"]
@@ -282,14 +283,42 @@ class Jobs:
         auto = info["autoPoolSpecification"]
         if "pool" not in auto:
             raise errors.refuse("MissingRequiredProperty", values={"PropertyName": "autoPoolSpecification.pool"})
+        of_schedule = auto["poolLifetimeOption"] == "jobschedule"
+        if of_schedule and schedule is None:
+            raise errors.invalid_property(
+                "poolLifetimeOption", "jobschedule", "Only the pool of a job schedule can live as long as one"
+            )
+        shared = self.store.pools.get(schedule.pool) if of_schedule and schedule and schedule.pool else None
+        if shared is not None:
+            job.doc["executionInfo"]["poolId"] = shared.id
+            return
         guid = str(uuid.uuid4()).upper()
         prefix = auto.get("autoPoolIdPrefix")
         pool_id = f"{prefix}_{guid}" if prefix else guid
         job.doc["executionInfo"]["poolId"] = pool_id
-        job.auto_pool = True
-        self.engine.pools.make({"id": pool_id, **auto["pool"]})
+        if of_schedule and schedule is not None:
+            schedule.pool = pool_id.lower()
+        job.auto_pool = not of_schedule
+        pool = auto["pool"]
+        if pool["targetDedicatedNodes"] + pool["targetLowPriorityNodes"] > self.engine.settings.node_quota:
+            message = f"The local account has a quota of {self.engine.settings.node_quota} nodes (node_quota)"
+            self._fail(job, failure("UserError", "AutoPoolCreationFailedWithQuotaReached", message))
+            return
+        self.engine.pools.make({"id": pool_id, **pool})
 
-    def _check_quota(self) -> None:
+    def _fail(self, job: Job, error: Doc) -> None:
+        """Complete a job that can't be scheduled; it has no reason then, only the error."""
+        now = self.engine.now()
+        JOB.move(job.doc, "completed", "scheduling error", now)
+        info = job.doc["executionInfo"]
+        info.update(endTime=formats.timestamp(now), schedulingError=error)
+
+    def check_quota(self) -> None:
+        """Room for one more active job or schedule.
+
+        Raises:
+            BatchError: 409 ``ActiveJobAndScheduleQuotaReached``.
+        """
         quota = self.engine.settings.active_job_quota
         if quota is None:
             return
@@ -333,16 +362,18 @@ class Jobs:
         ordered = {"startTime": info["startTime"], "endTime": job.doc["stateTransitionTime"], **info}
         job.doc["executionInfo"] = ordered
         self.store.save(job)
-        self._drop_pool(job)
+        self._over(job)
 
     def _forget(self, job: Job) -> None:
         self.engine.scheduling.forget(job)
-        self._drop_pool(job)
-        for directory in self.engine.pools.job_directories(job):
+        for directory in self.engine.launches.job_directories(job):
             shutil.rmtree(directory, ignore_errors=True)
         self.store.remove(job)
+        self._over(job)
 
-    def _drop_pool(self, job: Job) -> None:
+    def _over(self, job: Job) -> None:
+        if job.schedule is not None:
+            self.engine.schedules.job_over(job.schedule)
         if job.auto_pool and not job.doc["poolInfo"]["autoPoolSpecification"]["keepAlive"]:
             pool = self.store.pools.get(job.doc["executionInfo"]["poolId"])
             if pool is not None and pool.state == "active":

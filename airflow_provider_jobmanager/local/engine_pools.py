@@ -1,36 +1,36 @@
-"""Pools and their nodes, as far as jobs need them: where a task's directory is and what its command sees."""
+"""Pools: made, resized, scaled by a formula, deleted.
+
+Rules of the REST reference (Pools operations). Machines cost nothing here, so an allocation takes as long as the
+passing state can be seen, and is kept in bounds by a quota of nodes instead of cores.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, environment, errors, formats
-from airflow_provider_jobmanager.local.launches import Launch, Outcome, Run
-from airflow_provider_jobmanager.local.machines import NODE, touch
-from airflow_provider_jobmanager.local.preparation import PART
-from airflow_provider_jobmanager.local.records import Node, Pool
+from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local.machines import POOL, touch
+from airflow_provider_jobmanager.local.records import Pool
 from airflow_provider_jobmanager.local.settings import DEFAULT_POOL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow_provider_jobmanager.local.engine import Engine
-    from airflow_provider_jobmanager.local.records import Doc, Job, Task
+    from airflow_provider_jobmanager.local.records import Doc, Node
 
 SETTLE = timedelta(milliseconds=50)
+"""How long a resize, or the end of a pool, takes at least."""
+MAX_REMOVED = 100
 
 
 class Pools:
-    """Everything that happens to pools and nodes."""
+    """Everything that happens to a pool as a whole."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.store = engine.store
 
-    # -- pools --------------------------------------------------------------------------------------------------------
+    # -- asked for by users -------------------------------------------------------------------------------------------
 
     def get(self, pool_id: str) -> Pool:
         """A pool by its id, in any case.
@@ -43,8 +43,41 @@ class Pools:
             raise errors.refuse("PoolNotFound")
         return pool
 
+    def changeable(self, pool_id: str) -> Pool:
+        """A pool that is not about to go.
+
+        Raises:
+            BatchError: 404, or 409 ``PoolBeingDeleted``.
+        """
+        pool = self.get(pool_id)
+        if pool.state == "deleting":
+            raise errors.refuse("PoolBeingDeleted")
+        return pool
+
+    def create(self, body: Any) -> Pool:
+        """A new pool."""
+        given = documents.POOL(body)
+        if given["id"].lower() in self.store.pools:
+            raise errors.refuse("PoolExists")
+        documents.check_metadata(given.get("metadata"))
+        return self.make({"id": given["id"], **documents.pool_specification(given)})
+
+    def make(self, settings: Doc) -> Pool:
+        """A pool of settings that were checked; its nodes come a little later."""
+        now = self.engine.now()
+        doc: Doc = dict(settings)
+        doc["creationTime"] = formats.timestamp(now)
+        touch(doc, now)
+        POOL.begin(doc, "active", now)
+        doc.update(allocationState="steady", allocationStateTransitionTime=formats.timestamp(now))
+        pool = Pool(doc["id"].lower(), doc, self.store.next_seq())
+        self.store.save(pool)
+        self.engine.scaling.watch(pool)
+        self._allocate(pool)
+        return pool
+
     def make_default(self) -> None:
-        """The pool that every local account has."""
+        """The pool that every local account has, with its nodes at once."""
         wanted = self.engine.settings
         if self.store.pools.get(DEFAULT_POOL) is not None:
             return
@@ -53,214 +86,156 @@ class Pools:
             "taskSlotsPerNode": wanted.slots_per_node,
             "targetDedicatedNodes": wanted.nodes,
         }
-        self.make({"id": DEFAULT_POOL, **documents.pool_specification(specification)})
+        pool = self.make({"id": DEFAULT_POOL, **documents.pool_specification(specification)})
+        self._add_missing(pool)
+        self._set_allocation(pool, "steady")
 
-    def make(self, settings: Doc) -> Pool:
-        """A pool of settings that were checked; its nodes are there at once."""
-        now = self.engine.now()
-        stamp = formats.timestamp(now)
-        doc: Doc = dict(settings)
-        doc["creationTime"] = stamp
-        touch(doc, now)
-        doc.update(
-            state="active", stateTransitionTime=stamp, allocationState="steady", allocationStateTransitionTime=stamp
-        )
-        pool = Pool(doc["id"].lower(), doc, self.store.next_seq())
+    def patch(self, pool: Pool, body: Any) -> None:
+        """Replace each member that is given, whole; keep the others."""
+        given = documents.POOL_PATCH(body)
+        documents.check_metadata(given.get("metadata"))
+        documents.check_packages(given)
+        if "startTask" in given:
+            given["startTask"] = documents.start_task(given["startTask"])
+        pool.doc.update(given)
+        touch(pool.doc, self.engine.now())
         self.store.save(pool)
-        for dedicated, count in ((True, doc["targetDedicatedNodes"]), (False, doc["targetLowPriorityNodes"])):
-            for _ in range(count):
-                self._make_node(pool, dedicated=dedicated)
-        return pool
+
+    def replace_properties(self, pool: Pool, body: Any) -> None:
+        """Replace the start task, packages and metadata; what is not given goes."""
+        given = documents.POOL_REPLACE(body)
+        for name in ("startTask", "metadata", "applicationPackageReferences"):
+            pool.doc.pop(name, None)
+        self.patch(pool, {name: value for name, value in given.items() if name in documents.POOL_PATCH.members})
+
+    def resize(self, pool: Pool, body: Any) -> None:
+        """Change the number of nodes."""
+        given = documents.RESIZE(body)
+        if pool.doc["enableAutoScale"]:
+            reason = "The pool has automatic scaling; disable it before resizing the pool"
+            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": reason})
+        if pool.doc["allocationState"] != "steady":
+            raise errors.refuse("PoolBeingResized")
+        if "targetDedicatedNodes" not in given and "targetLowPriorityNodes" not in given:
+            raise errors.refuse("MissingRequiredProperty", values={"PropertyName": "targetDedicatedNodes"})
+        option = given.pop("nodeDeallocationOption", "requeue")
+        pool.doc.update(given)
+        touch(pool.doc, self.engine.now())
+        self._allocate(pool, option)
+
+    def set_targets(self, pool: Pool, dedicated: int, spot: int, option: str) -> None:
+        """Change the number of nodes for a formula."""
+        if (dedicated, spot) != (pool.doc["targetDedicatedNodes"], pool.doc["targetLowPriorityNodes"]):
+            pool.doc.update(targetDedicatedNodes=dedicated, targetLowPriorityNodes=spot)
+            self._allocate(pool, option)
+
+    def stop_resize(self, pool: Pool) -> None:
+        """Leave a resize where it is."""
+        if pool.doc["allocationState"] != "resizing":
+            reason = "The pool is not being resized"
+            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": reason})
+        touch(pool.doc, self.engine.now())
+        self._set_allocation(pool, "stopping")
+        self.engine.at(self.engine.now() + SETTLE, self.progress, pool)
+
+    def remove_nodes(self, pool: Pool, body: Any) -> None:
+        """Take some nodes out of the pool."""
+        given = documents.REMOVE_NODES(body)
+        names = given["nodeList"]
+        if not 1 <= len(names) <= MAX_REMOVED:
+            raise errors.invalid_property(
+                "nodeList", str(len(names)), f"1 to {MAX_REMOVED} nodes can be removed at once"
+            )
+        if pool.doc["allocationState"] != "steady":
+            raise errors.refuse("PoolBeingResized")
+        nodes = {node.key: node for node in (self.engine.nodes.get(pool, name) for name in names)}.values()
+        touch(pool.doc, self.engine.now())
+        self._set_allocation(pool, "resizing")
+        for node in nodes:
+            self._lower_target(pool, node)
+            self.engine.nodes.remove(node, given.get("nodeDeallocationOption", "requeue"))
+        self.engine.at(self.engine.now() + SETTLE, self.progress, pool)
 
     def delete(self, pool: Pool) -> None:
-        """Take a pool away; its nodes' directories go with it a little later."""
+        """Take a pool away; what ran there waits for another pool of that id."""
+        if pool.state == "deleting":
+            raise errors.refuse("PoolBeingDeleted")
         now = self.engine.now()
-        pool.doc.update(state="deleting", stateTransitionTime=formats.timestamp(now))
+        POOL.move(pool.doc, "deleting", "delete", now)
         self.store.save(pool)
-        self.engine.at(now + SETTLE, self._forget, pool)
+        for node in self.store.nodes(pool.key):
+            self.engine.nodes.remove(node, "requeue")
+        self.engine.at(now + SETTLE, self.progress, pool)
 
-    def recover(self) -> None:
-        """Take nodes up again after a restart: they booted."""
-        for pool in self.store.pools:
-            for node in self.store.nodes(pool.key):
-                if node.state == "running":
-                    NODE.move(node.doc, "idle", "tasks finished", self.engine.now())
-                node.doc["lastBootTime"] = formats.timestamp(self.engine.now(), 6)
-                self.store.save(node)
-            if pool.state == "deleting":
-                self.engine.at(self.engine.now() + SETTLE, self._forget, pool)
+    # -- brought about by the service ---------------------------------------------------------------------------------
 
-    def _forget(self, pool: Pool) -> None:
+    def progress(self, pool: Pool) -> None:
+        """Take a pool on to the state that nothing keeps it from any more."""
         if self.store.pools.get(pool.key) is not pool:
             return
-        for node in self.store.nodes(pool.key):
-            shutil.rmtree(self.node_root(node), ignore_errors=True)
-        self.store.remove(pool)
+        leaving = [node for node in self.store.nodes(pool.key) if node.state == "leavingpool"]
+        if pool.state == "deleting":
+            if not self.store.nodes(pool.key):
+                self.store.remove(pool)
+            return
+        changed = formats.parse_timestamp(pool.doc["allocationStateTransitionTime"])
+        if pool.doc["allocationState"] == "steady" or changed + SETTLE > self.engine.now():
+            return
+        if pool.doc["allocationState"] == "resizing":
+            self._add_missing(pool)
+            if leaving:
+                return
+        else:
+            nodes = list(self.store.nodes(pool.key))
+            dedicated = sum(node.dedicated for node in nodes)
+            pool.doc.update(targetDedicatedNodes=dedicated, targetLowPriorityNodes=len(nodes) - dedicated)
+        self._set_allocation(pool, "steady")
 
-    # -- nodes --------------------------------------------------------------------------------------------------------
+    def recover(self) -> None:
+        """Take pools up again after a restart."""
+        for pool in self.store.pools:
+            self.engine.nodes.recover(pool)
+            self.engine.scaling.watch(pool)
+            self.engine.at(self.engine.now() + SETTLE, self.progress, pool)
 
-    def node(self, pool: Pool, node_id: str) -> Node:
-        """A node of a pool.
+    # -- inside -------------------------------------------------------------------------------------------------------
 
-        Raises:
-            BatchError: 404 ``NodeNotFound``.
-        """
-        node = self.store.nodes(pool.key).get(node_id)
-        if node is None:
-            raise errors.refuse("NodeNotFound")
-        return node
+    def _allocate(self, pool: Pool, option: str = "requeue") -> None:
+        self._set_allocation(pool, "resizing")
+        pool.doc.pop("resizeErrors", None)
+        nodes = [node for node in self.store.nodes(pool.key) if node.state != "leavingpool"]
+        for dedicated, name in ((True, "targetDedicatedNodes"), (False, "targetLowPriorityNodes")):
+            own = [node for node in nodes if node.dedicated == dedicated]
+            excess = len(own) - pool.doc[name]
+            for node in sorted(own, key=self._worth)[: max(0, excess)]:
+                self.engine.nodes.remove(node, option)
+        self.engine.at(self.engine.now() + SETTLE, self.progress, pool)
 
-    def node_by_id(self, pool: str, node_id: str) -> Node | None:
-        """A node, when it is still there."""
-        return self.store.nodes(pool.lower()).get(node_id)
+    def _worth(self, node: Node) -> tuple[bool, int, int]:
+        """Idle nodes go first, those with a job manager last."""
+        tasks = self.engine.scheduling.on_node(node.id)
+        return any(task.is_manager for task in tasks), len(tasks), -node.seq
 
-    def task_placed(self, node: Node) -> None:
-        """A task takes slots of a node."""
-        if node.state == "idle":
-            NODE.move(node.doc, "running", "task started", self.engine.now())
-            self.store.save(node)
+    def _add_missing(self, pool: Pool) -> None:
+        nodes = [node for node in self.store.nodes(pool.key) if node.state != "leavingpool"]
+        room = self.engine.settings.node_quota - self._all_nodes()
+        for dedicated, name in ((True, "targetDedicatedNodes"), (False, "targetLowPriorityNodes")):
+            missing = pool.doc[name] - sum(node.dedicated == dedicated for node in nodes)
+            if missing > room:
+                kind = "AccountCoreQuotaReached" if dedicated else "AccountLowPriorityCoreQuotaReached"
+                message = f"The local account has a quota of {self.engine.settings.node_quota} nodes (node_quota)"
+                pool.doc.setdefault("resizeErrors", []).append({"code": kind, "message": message})
+            for _ in range(min(missing, room)):
+                self.engine.nodes.make(pool, dedicated=dedicated)
+                room -= 1
 
-    def task_gone(self, pool: str, node_id: str) -> None:
-        """A task gives its slots back."""
-        node = self.node_by_id(pool, node_id)
-        if node is not None and node.state == "running" and not self.engine.scheduling.on_node(node.id):
-            NODE.move(node.doc, "idle", "tasks finished", self.engine.now())
-            self.store.save(node)
+    def _all_nodes(self) -> int:
+        return sum(len(self.store.nodes(pool.key)) for pool in self.store.pools)
 
-    def start_task_over(self, run: Run, outcome: Outcome) -> None:
-        """A pool's start task is over on a node."""
+    def _lower_target(self, pool: Pool, node: Node) -> None:
+        name = "targetDedicatedNodes" if node.dedicated else "targetLowPriorityNodes"
+        pool.doc[name] = max(0, pool.doc[name] - 1)
 
-    def _make_node(self, pool: Pool, *, dedicated: bool) -> Node:
-        now = self.engine.now()
-        stamp = formats.timestamp(now, 6)
-        pool.made += 1
-        digest = hashlib.sha256(f"{pool.key} {pool.doc['creationTime']} {pool.made}".encode()).hexdigest()
-        node_id = f"tvmps_{digest}_{'d' if dedicated else 'p'}"
-        doc: Doc = {"id": node_id}
-        NODE.begin(doc, "idle", now)
-        doc.update(
-            schedulingState="enabled",
-            lastBootTime=stamp,
-            allocationTime=stamp,
-            ipAddress="127.0.0.1",
-            affinityId=f"TVM:{node_id}",
-            vmSize=pool.doc["vmSize"],
-            isDedicated=dedicated,
-        )
-        node = Node(node_id.lower(), doc, self.store.next_seq(), pool.key)
-        self.store.save(node)
+    def _set_allocation(self, pool: Pool, state: str) -> None:
+        pool.doc.update(allocationState=state, allocationStateTransitionTime=formats.timestamp(self.engine.now()))
         self.store.save(pool)
-        self.engine.scheduling.stir(pool.key)
-        return node
-
-    # -- directories --------------------------------------------------------------------------------------------------
-
-    def node_root(self, node: Node) -> Path:
-        """Directory of a node, with what stands in it from the start."""
-        root = self.engine.root / node.id
-        if not root.is_dir():
-            for name in environment.NODE_DIRECTORIES:
-                (root / name).mkdir(parents=True, exist_ok=True)
-        return root
-
-    def task_directory(self, task: Task) -> Path | None:
-        """Directory of a task on the node that it runs on or ran on last; None when there is none."""
-        job = self.store.jobs.get(task.job)
-        node = self.node_by_id(task.pool, task.node) if task.pool and task.node else None
-        if job is None or node is None:
-            return None
-        return self._directory(job, node, task.id)
-
-    def job_directories(self, job: Job) -> list[Path]:
-        """Directories of a job on all nodes that there are."""
-        pool = self.store.pools.get(job.doc["executionInfo"]["poolId"])
-        nodes = self.store.nodes(pool.key) if pool else ()
-        return [self.node_root(node).joinpath("workitems", *job.directory) for node in nodes]
-
-    def relative(self, node: Node, directory: Path) -> str:
-        """A directory as the wire has it, relative to its node."""
-        return directory.relative_to(self.node_root(node)).as_posix()
-
-    def node_info(self, job: Job, task: Task, node: Node) -> Doc:
-        """``nodeInfo`` of a task; its URLs are made when it is read."""
-        return {
-            "affinityId": node.doc["affinityId"],
-            "poolId": self._pool_id(node),
-            "nodeId": node.id,
-            "taskRootDirectory": self.relative(node, self._directory(job, node, task.id)),
-        }
-
-    def _directory(self, job: Job, node: Node, task_id: str) -> Path:
-        return self.node_root(node).joinpath("workitems", *job.directory, task_id)
-
-    def _pool_id(self, node: Node) -> str:
-        pool = self.store.pools.get(node.pool)
-        return pool.id if pool else node.pool
-
-    # -- launches -----------------------------------------------------------------------------------------------------
-
-    def launch_of(self, job: Job, task: Task, node: Node) -> Launch:
-        """What to run for a task."""
-        wants_token = "job" in task.doc.get("authenticationTokenSettings", {}).get("access", ())
-        preparation = job.doc.get("jobPreparationTask")
-        directory = self._directory(job, node, task.id)
-        return self._launch(
-            Run("task", job.key, task.key, task.attempt),
-            task.doc,
-            node,
-            directory,
-            job=job,
-            task_id=task.id,
-            preparation=self._directory(job, node, preparation["id"]) if preparation else None,
-            token=self.engine.token(job.id) if wants_token else None,
-        )
-
-    def launch_of_part(self, kind: str, job: Job, node: Node, attempt: int) -> Launch:
-        """What to run for a job preparation or release task."""
-        settings = job.doc[PART[kind]]
-        preparation = self._directory(job, node, job.doc["jobPreparationTask"]["id"])
-        return self._launch(
-            Run(kind, job.key, node.id, attempt),
-            settings,
-            node,
-            self._directory(job, node, settings["id"]),
-            job=job,
-            task_id=settings["id"],
-            preparation=preparation if kind == "release" else None,
-        )
-
-    def _launch(
-        self,
-        run: Run,
-        settings: Doc,
-        node: Node,
-        directory: Path,
-        *,
-        job: Job | None = None,
-        task_id: str | None = None,
-        **extra: Any,
-    ) -> Launch:
-        common = job.doc.get("commonEnvironmentSettings", ()) if job else ()
-        values = environment.variables(
-            account=self.engine.settings.account,
-            account_url=self.engine.account_url,
-            pool=self._pool_id(node),
-            node=node.id,
-            dedicated=node.dedicated,
-            root=self.node_root(node),
-            directory=directory,
-            path=self.engine.settings.task_path,
-            job=job.id if job else None,
-            task=task_id,
-            settings=(common, settings.get("environmentSettings", ())),
-            **extra,
-        )
-        return Launch(
-            run,
-            settings["commandLine"],
-            directory,
-            values,
-            settings.get("resourceFiles", ()),
-            settings.get("outputFiles", ()),
-            settings.get("containerSettings"),
-        )

@@ -94,7 +94,11 @@ class Scheduling:
                 self._place_in(pool)
 
     def _place_in(self, pool: str) -> None:
-        nodes = [node for node in self.store.nodes(pool) if node.state in ("idle", "running")]
+        nodes = [
+            node
+            for node in self.store.nodes(pool)
+            if node.state in ("idle", "running") and node.doc["schedulingState"] == "enabled"
+        ]
         room = {node.id: self.free_slots(node) for node in nodes}
         hopeless: set[tuple[Any, ...]] = set()
         for _, _, key in list(self._jobs[pool]):
@@ -180,7 +184,7 @@ class Scheduling:
         task.attempt += 1
         self._on_node[node.id][task.job, task.key] = task
         self._of_job[job.key][task.key] = task
-        self.engine.pools.task_placed(node)
+        self.engine.nodes.task_placed(node)
         if self.preparation.needed(job, node):
             TASK.move(task.doc, "preparing", "node chosen", self.engine.now())
             self.preparation.begin(job, node)
@@ -192,10 +196,10 @@ class Scheduling:
         now = self.engine.now()
         TASK.move(task.doc, "running", cause, now)
         task.doc["executionInfo"] = {"startTime": formats.timestamp(now, 6), **_counters(task.execution)}
-        task.doc["nodeInfo"] = self.engine.pools.node_info(job, task, node)
+        task.doc["nodeInfo"] = self.engine.launches.node_info(job, task, node)
         self.watch(task)
         self.store.save(task)
-        self.engine.launch(self.engine.pools.launch_of(job, task, node))
+        self.engine.launch(self.engine.launches.of_task(job, task, node))
 
     def watch(self, task: Task) -> None:
         """See to the wall clock of a running task, counted from the start of this run."""
@@ -256,7 +260,7 @@ class Scheduling:
     def exited(self, run: Run, outcome: Outcome) -> None:
         """A run is over."""
         if run.kind == "start":
-            self.engine.pools.start_task_over(run, outcome)
+            self.engine.nodes.start_task_over(run, outcome)
         elif run.kind != "task":
             self.preparation.over(run, outcome)
         else:
@@ -317,7 +321,7 @@ class Scheduling:
         self._of_job[task.job].pop(task.key, None)
         if task.pool is not None:
             self.stir(task.pool)
-            self.engine.pools.task_gone(task.pool, task.node or "")
+            self.engine.nodes.task_gone(task.pool, task.node or "")
 
     def _holds(self, task: Task) -> bool:
         return self._of_job[task.job].get(task.key) is task

@@ -185,6 +185,8 @@ class Tasks:
             info["failureInfo"] = failed
         info["result"] = "success" if failed is None else "failure"
         TASK.move(task.doc, "completed", "exit" if ended is None else "ended", now)
+        if failed is None and task.pool is not None and task.node is not None:
+            self.engine.nodes.task_succeeded(task.pool, task.node)
         self._conclude(task, info, outcome)
 
     def send_back(self, task: Task, cause: str) -> None:
@@ -216,7 +218,7 @@ class Tasks:
 
     def remove_files(self, task: Task) -> None:
         """Remove its directory from the node that it ran on."""
-        directory = self.engine.pools.task_directory(task)
+        directory = self.engine.launches.task_directory(task)
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -239,7 +241,7 @@ class Tasks:
             self.engine.scheduling.enqueue(job, task)
             return
         if task.process is not None:
-            directory = self.engine.pools.task_directory(task)
+            directory = self.engine.launches.task_directory(task)
             if directory is not None:
                 self.engine.runner.end_left_over(task.process, directory)
         self.engine.scheduling.lost(task)

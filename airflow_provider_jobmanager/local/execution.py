@@ -59,6 +59,10 @@ class Processes:
         """End what an earlier life of the service left running in a task's directory."""
         processes.end_left_over(int(process[0]), str(process[1]), directory)
 
+    def end_strays(self, root: Path) -> None:
+        """End whatever an earlier life of the service left running on nodes below ``root``."""
+        processes.end_strays(root)
+
     def close(self) -> None:
         """End all runs, without another word to their listeners."""
         with self._lock:

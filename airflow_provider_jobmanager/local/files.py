@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_jobmanager.local.engine import Engine
-    from airflow_provider_jobmanager.local.records import Doc, Task
+    from airflow_provider_jobmanager.local.records import Doc, Node, Task
 
 _CHUNK = 64 * 1024
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)", re.ASCII)
@@ -126,7 +126,7 @@ def task_root(engine: Engine, task: Task) -> Path:
     """
     if task.cleaned:
         raise errors.refuse("TaskFilesCleanedup")
-    directory = engine.pools.task_directory(task)
+    directory = engine.launches.task_directory(task)
     if task.state in ("active", "preparing"):
         raise errors.refuse(
             "OperationInvalidForCurrentState",
@@ -136,9 +136,23 @@ def task_root(engine: Engine, task: Task) -> Path:
         )
     if directory is None:
         raise errors.refuse("TaskFilesUnavailable")
+    node = engine.nodes.find(task.pool or "", task.node or "")
+    if node is not None:
+        node_root(engine, node)
     if task.state == "completed" and not directory.is_dir():
         raise errors.refuse("TaskFilesUnavailable")
     return directory
+
+
+def node_root(engine: Engine, node: Node) -> Path:
+    """Directory of a node whose files can be asked for.
+
+    Raises:
+        BatchError: 409 while the node is away.
+    """
+    if node.state not in ("idle", "running", "offline", "waitingforstarttask", "starttaskfailed"):
+        raise errors.refuse("NodeNotReady")
+    return engine.launches.node_root(node)
 
 
 def find(root: Path, name: str) -> Entry:

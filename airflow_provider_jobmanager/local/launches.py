@@ -93,6 +93,9 @@ class Runner(Protocol):
     def end_left_over(self, process: list[Any], directory: Path) -> None:
         """End what an earlier life of the service left running."""
 
+    def end_strays(self, root: Path) -> None:
+        """End whatever an earlier life of the service left running on nodes below ``root``."""
+
     def close(self) -> None:
         """End all runs, without another word to their listeners."""
 

@@ -135,20 +135,37 @@ TASK = Machine(
     ),
 )
 
+POOL = Machine(
+    "pool",
+    passing=(),
+    rows=(
+        Row(None, "active", "create"),
+        Row("active", "deleting", "delete"),
+    ),
+)
+
+_UP = ("idle", "running", "offline", "waitingforstarttask", "starttaskfailed")
+
 NODE = Machine(
     "node",
     passing=(),
     rows=(
-        Row(None, "idle", "create"),
+        Row(None, "starting", "create"),
+        *(
+            Row(before, after, "started")
+            for before in ("starting", "rebooting", "reimaging", "preempted")
+            for after in ("idle", "waitingforstarttask")
+        ),
+        Row("waitingforstarttask", "idle", "start task succeeded"),
+        Row("waitingforstarttask", "starttaskfailed", "start task failed"),
         Row("idle", "running", "task started"),
         Row("running", "idle", "tasks finished"),
-        *(Row(state, "rebooting", "reboot") for state in ("idle", "running", "offline")),
-        Row("rebooting", "idle", "started"),
-        *(Row(state, "offline", "disable scheduling") for state in ("idle", "running")),
-        Row("offline", "idle", "enable scheduling"),
-        Row("offline", "running", "enable scheduling"),
-        *(Row(state, "preempted", "preempt") for state in ("idle", "running", "offline")),
-        Row("preempted", "idle", "started"),
+        Row("idle", "offline", "scheduling disabled"),
+        Row("offline", "idle", "scheduling enabled"),
+        *(Row(state, "rebooting", "reboot") for state in (*_UP, "starting")),
+        *(Row(state, "reimaging", "reimage") for state in _UP),
+        *(Row(state, "preempted", "preempt") for state in _UP),
+        *(Row(state, "leavingpool", "remove") for state in (*_UP, "starting", "rebooting", "reimaging", "preempted")),
     ),
 )
 

@@ -50,7 +50,7 @@ class Preparation:
         """End preparations, start release tasks; gives the nodes that are not through."""
         busy = []
         for node_id, entry in list(job.prepared.items()):
-            node = self.engine.pools.node_by_id(entry["poolId"], node_id)
+            node = self.engine.nodes.find(entry["poolId"], node_id)
             if node is None or node.state not in ("idle", "running", "offline"):
                 continue
             preparation = self._info(job, node_id, "preparation")
@@ -74,7 +74,7 @@ class Preparation:
         if job is None or entry is None or entry["attempt"] != run.attempt:
             return
         info = entry[f"{PART[run.kind]}ExecutionInfo"]
-        node = self.engine.pools.node_by_id(entry["poolId"], run.name)
+        node = self.engine.nodes.find(entry["poolId"], run.name)
         timed_out = run in self._timed_out
         failed = TIMED_OUT if timed_out else outcome.failure
         if failed is None and outcome.exit_code != 0:
@@ -101,13 +101,13 @@ class Preparation:
 
     def node_gone(self, job: Job, node_id: str) -> None:
         """A node went away or boots again: what ran there runs no longer."""
-        entry = job.prepared.get(node_id)
-        if entry is None:
-            return
+        entry = job.prepared[node_id]
+        for kind in PART:
+            self.engine.runner.kill(Run(kind, job.key, node_id, entry["attempt"]))
         rerun = job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]
         info = entry.get("jobPreparationTaskExecutionInfo", {})
-        if info.get("state") == "running" or rerun:
-            del job.prepared[node_id]
+        if info.get("state") != "completed" or rerun:
+            job.prepared.pop(node_id, None)
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
 
@@ -116,8 +116,8 @@ class Preparation:
         now = self.engine.now()
         entry: dict[str, Any] = job.prepared.setdefault(node.id, {"poolId": node.pool, "nodeId": node.id, "attempt": 0})
         entry["attempt"] += 1
-        launch = self.engine.pools.launch_of_part(kind, job, node, entry["attempt"])
-        root = self.engine.pools.relative(node, launch.directory)
+        launch = self.engine.launches.of_part(kind, job, node, entry["attempt"])
+        root = self.engine.launches.relative(node, launch.directory)
         info: Doc = {"startTime": formats.timestamp(now, 6), "state": "running", "taskRootDirectory": root}
         if kind == "preparation":
             info["retryCount"] = retry_count

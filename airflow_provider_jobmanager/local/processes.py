@@ -52,27 +52,44 @@ def end_left_over(pid: int, started: str, directory: Path) -> None:
         kill_group(pid)
         return
     for member in _members(pid):
-        if _task_directory(member) == str(directory):
+        if _variable(member, b"AZ_BATCH_TASK_DIR") == str(directory):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(member, signal.SIGKILL)
+
+
+def end_strays(root: Path) -> None:
+    """End every process whose node's directory lies below ``root``.
+
+    Such a process can only be a run of an earlier life: this one has begun none yet. It reaches those that were begun
+    so shortly before the end that nobody wrote them down. On Linux only; elsewhere no environment can be looked into.
+    """
+    for pid in _all() if _LINUX else ():
+        node = _variable(pid, b"AZ_BATCH_NODE_ROOT_DIR")
+        if node is not None and root in Path(node).parents:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _members(group: int) -> list[int]:
     if not _LINUX:
         return []
     members = []
-    for entry in _PROC.iterdir():
-        if entry.name.isdecimal():
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(int(entry.name)) == group:
-                    members.append(int(entry.name))
+    for pid in _all():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) == group:
+                members.append(pid)
     return members
 
 
-def _task_directory(pid: int) -> str | None:
+def _all() -> list[int]:
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
+
+
+def _variable(pid: int, name: bytes) -> str | None:
+    """A variable of another process's environment, as it was when its program began."""
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
         return None
-    prefix = b"AZ_BATCH_TASK_DIR="
-    return next((entry[len(prefix) :].decode() for entry in environment if entry.startswith(prefix)), None)
+    prefix = name + b"="
+    return next((os.fsdecode(entry[len(prefix) :]) for entry in environment if entry.startswith(prefix)), None)

@@ -170,13 +170,19 @@ class Schedule(Record):
     """A job schedule.
 
     Attributes:
+        since: when it was created or last enabled, as on the wire.
+        last: the run whose job was made last, as on the wire.
         count: jobs made so far.
         recent: id of the newest job.
+        pool: id of the auto pool that lives as long as the schedule.
     """
 
     kind: ClassVar[str] = "schedule"
+    since: str
+    last: str | None = None
     count: int = 0
     recent: str | None = None
+    pool: str | None = None
 
 
 KINDS: dict[str, type[Record]] = {cls.kind: cls for cls in (Job, Task, Pool, Node, Schedule)}

@@ -1,4 +1,4 @@
-"""Operations on files of tasks: from HTTP to the rules and back, nothing decided."""
+"""Operations on files of tasks and nodes: from HTTP to the rules and back, nothing decided."""
 
 from __future__ import annotations
 
@@ -33,6 +33,35 @@ def delete_task_file(x: Exchange) -> Answer:
     root, _ = _task(x)
     files.delete(files.find(root, x.names["file"]), recursive=_recursive(x))
     return Answer(200)
+
+
+def list_node_files(x: Exchange) -> Answer:
+    """List the files of a node."""
+    root, url = _node(x)
+    return _listing(x, "node files", root, url)
+
+
+def download_node_file(x: Exchange) -> Answer:
+    """Get a file of a node, whole or in part."""
+    return _content(x, *_node(x))
+
+
+def get_node_file_properties(x: Exchange) -> Answer:
+    """Get the properties of a file of a node."""
+    return _properties(x, *_node(x))
+
+
+def delete_node_file(x: Exchange) -> Answer:
+    """Delete a file or a directory of a node."""
+    root, _ = _node(x)
+    files.delete(files.find(root, x.names["file"]), recursive=_recursive(x))
+    return Answer(200)
+
+
+def _node(x: Exchange) -> tuple[Path, str]:
+    pool = x.engine.pools.get(x.names["pool"])
+    node = x.engine.nodes.get(pool, x.names["node"])
+    return files.node_root(x.engine, node), x.url("pools", pool.id, "nodes", node.id)
 
 
 def _task(x: Exchange) -> tuple[Path, str]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents
+from airflow_provider_jobmanager.local import documents, errors
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.records import Doc, Job
+
+_RUN_ORDER = (
+    "startTime", "endTime", "state", "taskRootDirectory", "taskRootDirectoryUrl", "exitCode", "containerInfo",
+    "failureInfo", "retryCount", "lastRetryTime", "result",
+)  # fmt: skip
 
 
 def render(x: Exchange, job: Job) -> Doc:
@@ -83,6 +88,27 @@ def get_job_task_counts(x: Exchange) -> Answer:
     """Count the tasks of a job by state."""
     job = x.engine.jobs.get(x.names["job"])
     return x.element(x.engine.tasks.counts(job), "taskcountsresult")
+
+
+def list_preparation_and_release_status(x: Exchange) -> Answer:
+    """List what the job preparation and release tasks did on each node."""
+    job = x.engine.jobs.get(x.names["job"])
+    if "jobPreparationTask" not in job.doc:
+        raise errors.refuse("JobPreparationTaskOrReleaseTaskNotSpecified")
+    rows = (_preparation(x, entry) for entry in job.prepared.values())
+    kind = "preparation and release status"
+    return x.plain_rows(kind, rows, "nodeId", "jobpreparationandreleasetaskstatuslist")
+
+
+def _preparation(x: Exchange, entry: Doc) -> Doc:
+    url = x.url("pools", entry["poolId"], "nodes", entry["nodeId"])
+    row: Doc = {"poolId": entry["poolId"], "nodeId": entry["nodeId"], "nodeUrl": url}
+    for name in ("jobPreparationTaskExecutionInfo", "jobReleaseTaskExecutionInfo"):
+        if name in entry:
+            info = dict(entry[name])
+            info["taskRootDirectoryUrl"] = f"{url}/files/{info['taskRootDirectory']}"
+            row[name] = documents.in_order(info, _RUN_ORDER)
+    return row
 
 
 def _conditional(x: Exchange) -> Job:

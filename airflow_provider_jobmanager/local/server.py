@@ -13,12 +13,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from attrs import asdict, define, frozen
+from attrs import define, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from airflow_provider_jobmanager.local import errors, formats, routes
-from airflow_provider_jobmanager.local.auth import Asking, Authenticator
+from airflow_provider_jobmanager.local.auth import Asking, Authenticator, Identity
+from airflow_provider_jobmanager.local.control import PREFIX, Control
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange
 from airflow_provider_jobmanager.local.faults import Faults, FaultStage
 
@@ -76,6 +77,7 @@ class State:
     operation: routes.Operation | None = None
     names: Mapping[str, str] = {}
     version: str = ""
+    identity: Identity | None = None
     body: Any = None
     code: str = ""
 
@@ -93,20 +95,29 @@ class Service:
     def __init__(self, engine: Engine, authenticator: Authenticator, faults: Faults, *, secure: bool = False) -> None:
         self.engine = engine
         self.authenticator = authenticator
+        self.faults = faults
         self.secure = secure
+        self.control = Control(self) if engine.settings.control else None
         self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
         self.stages = (self._version, self._authenticate, self._find, self._body)
+        self.control_stages = (self._authenticate, self._account_only, self._body)
         self.app: ASGIApp = FaultStage(self._serve, faults, self._refuse, _operation_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         await self.app(scope, receive, send)
 
+    def reset(self) -> None:
+        """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
+        self.faults.clear()
+        self.journal.clear()
+        self.engine.reset()
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = self._state(Request(scope, receive))
         try:
             try:
-                for stage in self.stages:
+                for stage in self.control_stages if self._is_control(state) else self.stages:
                     await stage(state)
                 response = self._answer(state)
             except errors.BatchError as error:
@@ -117,8 +128,13 @@ class Service:
             # A bug of this service; the client gets what the real one says then, the log gets the rest.
             log.exception("%s %s broke the local Batch service", state.request.method, state.raw_path)
             response = self._error(state, errors.refuse("InternalError"))
-        self._note(state, response)
+        if not self._is_control(state):
+            self._note(state, response)
         await response(scope, receive, send)
+
+    def _is_control(self, state: State) -> bool:
+        path = state.raw_path
+        return self.control is not None and (path == PREFIX or path.startswith(f"{PREFIX}/"))
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
@@ -134,7 +150,13 @@ class Service:
     async def _authenticate(self, state: State) -> None:
         request = state.request
         asking = Asking(request.method, state.raw_path, state.query_string, request.headers, self.secure)
-        self.authenticator.authenticate(asking, self.engine.clock.seen_by_clients())
+        # What a fault does to the clock must not lock out whoever wants to take it back.
+        now = self.engine.now() if self._is_control(state) else self.engine.clock.seen_by_clients()
+        state.identity = self.authenticator.authenticate(asking, now)
+
+    async def _account_only(self, state: State) -> None:
+        if state.identity is None or state.identity.scheme != "SharedKey":
+            raise errors.refuse("InsufficientAccountPermissions", values={"Reason": "Control wants the account's key"})
 
     async def _find(self, state: State) -> None:
         if state.operation is None:
@@ -159,6 +181,9 @@ class Service:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, state: State) -> Response:
+        if self.control is not None and self._is_control(state):
+            done = self.control.answer(state.request.method, state.raw_path, state.body)
+            return self._response(state, Answer(200, done))
         exchange = Exchange(
             engine=self.engine,
             method=state.request.method,
@@ -267,11 +292,6 @@ class _Plain(Response):
         super().__init__(content, status, headers)
         if chunked and "content-length" not in {name.lower() for name in headers}:
             self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
-
-
-def journal_data(journal: deque[Entry]) -> list[dict[str, Any]]:
-    """The journal as plain data."""
-    return [asdict(entry) for entry in journal]
 
 
 def _operation_name(method: str, path: str) -> str | None:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import uvicorn
 
 from airflow_provider_jobmanager.local.auth import Authenticator
+from airflow_provider_jobmanager.local.control import find_node
 from airflow_provider_jobmanager.local.engine import Engine
 from airflow_provider_jobmanager.local.execution import Processes
 from airflow_provider_jobmanager.local.faults import Faults
@@ -170,9 +171,38 @@ class LocalBatch:
 
     def reset(self) -> None:
         """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
-        self.faults.clear()
-        self.journal.clear()
-        self.engine.reset()
+        self._service.reset()
+
+    def kill_node(self, pool_id: str, node: str | int = 0) -> None:
+        """Let the machine under a node fail; its tasks run again, and no counter tells.
+
+        Args:
+            pool_id: the pool.
+            node: id of the node, or its place in the pool's list.
+
+        Raises:
+            BatchError: there is no such node.
+        """
+        with self.engine.turn():
+            self.engine.nodes.kill(find_node(self._service, pool_id, node))
+
+    def preempt_node(self, pool_id: str, node: str | int = 0) -> None:
+        """Take a Spot node away until :meth:`restore_node`; its tasks run again elsewhere, and no counter tells.
+
+        Raises:
+            BatchError: there is no such node, or it is a dedicated one.
+        """
+        with self.engine.turn():
+            self.engine.nodes.preempt(find_node(self._service, pool_id, node))
+
+    def restore_node(self, pool_id: str, node: str | int = 0) -> None:
+        """Give a preempted node back.
+
+        Raises:
+            BatchError: there is no such node.
+        """
+        with self.engine.turn():
+            self.engine.nodes.restore(find_node(self._service, pool_id, node))
 
     def __enter__(self) -> Self:
         return self.start()

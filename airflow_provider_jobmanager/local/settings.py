@@ -43,6 +43,7 @@ class Settings:
             gone at the end.
         nodes: nodes of the default pool ``local``.
         slots_per_node: task slots of each of them.
+        node_quota: nodes that all pools together may have.
         active_job_quota: jobs and schedules that may be active at once; None: any number.
         allow_remote: listen on addresses that other machines can reach. Whoever has the key can then run any command
             here.
@@ -63,6 +64,7 @@ class Settings:
     state_dir: Path | None = field(default=None, converter=_path)
     nodes: int = 2
     slots_per_node: int = 4
+    node_quota: int = 1000
     active_job_quota: int | None = None
     allow_remote: bool = False
     https: bool = False

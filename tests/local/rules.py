@@ -43,6 +43,9 @@ class Commands:
     def end_left_over(self, process: list[Any], directory: Path) -> None:
         self.left_over.append(process)
 
+    def end_strays(self, root: Path) -> None:
+        pass
+
     def close(self) -> None:
         self.running.clear()
 
