@@ -26,6 +26,7 @@ class Clock:
         self._offset = timedelta()
         self._stopped_at: datetime | None = None
         self._follow: Callable[[datetime], None] | None = None
+        self._wake: Callable[[], None] | None = None
         self.skew = timedelta()
 
     def now(self) -> datetime:
@@ -53,6 +54,8 @@ class Clock:
             if self._stopped_at is not None:
                 self._offset = self._stopped_at - datetime.now(timezone.utc)
                 self._stopped_at = None
+        if self._wake is not None:
+            self._wake()
 
     def advance(self, by: timedelta | float) -> None:
         """Move the time forward, and everything that becomes due on the way happens, in order, before this returns.
@@ -89,9 +92,15 @@ class Clock:
             self._stopped_at = None
             self.skew = timedelta()
 
-    def follow(self, action: Callable[[datetime], None]) -> None:
-        """Let ``action`` work through what is due up to a time, before the clock arrives there."""
+    def follow(self, action: Callable[[datetime], None], wake: Callable[[], None]) -> None:
+        """Tell whoever lives by this clock.
+
+        Args:
+            action: works through what is due up to a time, before the clock arrives there.
+            wake: is called when the time runs again.
+        """
         self._follow = action
+        self._wake = wake
 
     def _now(self) -> datetime:
         if self._stopped_at is not None:

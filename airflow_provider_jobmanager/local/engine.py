@@ -75,7 +75,7 @@ class Engine:
         self.tasks = Tasks(self)
         self.jobs = Jobs(self)
         self.schedules = Schedules(self)
-        self.clock.follow(self._catch_up)
+        self.clock.follow(self._catch_up, self.wake)
 
     def open(self) -> None:
         """Take up the state that the store holds, and make what every account has."""
@@ -138,6 +138,11 @@ class Engine:
     def next_due(self) -> datetime | None:
         """When something happens next."""
         return self._due[0][0] if self._due else None
+
+    def wake(self) -> None:
+        """Let whoever waits for the next moment look again when it is."""
+        with self.changed:
+            self.changed.notify_all()
 
     # -- words of the runner
 

@@ -54,17 +54,13 @@ class Launches:
         """``nodeInfo`` of a task; its URLs are made when it is read."""
         return {
             "affinityId": node.doc["affinityId"],
-            "poolId": self._pool_id(node),
+            "poolId": self.engine.nodes.pool_id(node),
             "nodeId": node.id,
             "taskRootDirectory": self.relative(node, self._directory(job, node, task.id)),
         }
 
     def _directory(self, job: Job, node: Node, task_id: str) -> Path:
         return self.node_root(node).joinpath("workitems", *job.directory, task_id)
-
-    def _pool_id(self, node: Node) -> str:
-        pool = self.store.pools.get(node.pool)
-        return pool.id if pool else node.pool
 
     # -- launches -----------------------------------------------------------------------------------------------------
 
@@ -118,7 +114,7 @@ class Launches:
         values = environment.variables(
             account=self.engine.settings.account,
             account_url=self.engine.account_url,
-            pool=self._pool_id(node),
+            pool=self.engine.nodes.pool_id(node),
             node=node.id,
             dedicated=node.dedicated,
             root=self.node_root(node),

@@ -53,6 +53,11 @@ class Nodes:
         """A node, when it is still there."""
         return self.store.nodes(pool.lower()).get(node_id)
 
+    def pool_id(self, node: Node) -> str:
+        """Id of its pool, in its maker's case."""
+        pool = self.store.pools.get(node.pool)
+        return pool.id if pool else node.pool
+
     def make(self, pool: Pool, *, dedicated: bool) -> Node:
         """A new node of a pool."""
         now = self.engine.now()

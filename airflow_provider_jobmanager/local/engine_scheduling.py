@@ -41,6 +41,8 @@ class Scheduling:
         self._of_job: defaultdict[str, dict[str, Task]] = defaultdict(dict)  # job -> its tasks that hold slots
         self._where: dict[str, tuple[str, Place]] = {}  # job -> the pool's list it stands in, and its place there
         self._stirred: set[str] = set()
+        self._restarted: set[str] = set()  # jobs whose manager waits to run again
+        self._reserved: dict[str, Task] = {}  # node -> the restarted manager that it is being emptied for
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
@@ -49,6 +51,8 @@ class Scheduling:
         if not self.engine.tasks.dependencies.satisfied(task):
             return
         insort(self._ready[job.key], _place_of(task))
+        if task.is_manager and task.restarted:
+            self._restarted.add(job.key)
         self.resume(job)
 
     def dequeue(self, task: Task) -> None:
@@ -99,7 +103,9 @@ class Scheduling:
             for node in self.store.nodes(pool)
             if node.state in ("idle", "running") and node.doc["schedulingState"] == "enabled"
         ]
-        room = {node.id: self.free_slots(node) for node in nodes}
+        for node in nodes:
+            self._fill_reserved(node)
+        room = {node.id: 0 if node.id in self._reserved else self.free_slots(node) for node in nodes}
         hopeless: set[tuple[Any, ...]] = set()
         for _, _, key in list(self._jobs[pool]):
             if not any(room.values()):
@@ -107,6 +113,9 @@ class Scheduling:
             job = self.store.jobs.get(key)
             if job is not None:
                 self._place_job(job, nodes, room, hopeless)
+        for key in sorted(self._restarted):
+            if key in self._where and self._where[key][0] == pool:
+                self._displace(self.engine.jobs.get(key), nodes)
 
     def _place_job(self, job: Job, nodes: list[Node], room: dict[str, int], hopeless: set[tuple[Any, ...]]) -> None:
         most = job.doc["maxParallelTasks"]
@@ -129,6 +138,58 @@ class Scheduling:
             room[node.id] = self.free_slots(node)
         if not self._ready[job.key]:
             self.suspend(job)
+
+    def _displace(self, job: Job, nodes: list[Node]) -> None:
+        """Empty a node for a manager that runs again: it may displace other tasks of its pool, though no manager."""
+        task = self.store.tasks(job.key).get(job.doc["jobManagerTask"]["id"])
+        held = [name for name, waiting in self._reserved.items() if waiting is task]
+        if task is None or any(node.id in held for node in nodes):
+            return
+        for name in held:  # that node went away meanwhile
+            del self._reserved[name]
+        slots, exclusive, spot, _ = self._wants(job, task)
+        best: tuple[int, Node, list[Task]] | None = None
+        for node in nodes:
+            victims = self._victims(node, slots, exclusive=exclusive)
+            eligible = (spot or node.dedicated) and job.key not in node.ineligible and node.id not in self._reserved
+            if victims and eligible and (best is None or len(victims) < best[0]):
+                best = len(victims), node, victims
+        if best is not None:
+            _, node, victims = best
+            self._reserved[node.id] = task
+            for victim in victims:
+                self.end(victim, "requeue")
+
+    def _victims(self, node: Node, slots: int, *, exclusive: bool) -> list[Task]:
+        """The newest tasks of a node without which there is room; empty when there would be none."""
+        tasks = list(self._on_node[node.id].values())
+        if any(task.is_manager for task in tasks):
+            return []
+        if exclusive:
+            return tasks
+        free, victims = self.free_slots(node), []
+        while tasks and free < slots:
+            victims.append(tasks.pop())
+            free += victims[-1].slots
+        return victims if free >= slots else []
+
+    def _fill_reserved(self, node: Node) -> None:
+        """Start the manager that a node was emptied for, or give the node back to all."""
+        task = self._reserved.get(node.id)
+        if task is None:
+            return
+        job = self.store.jobs.get(task.job)
+        place = _place_of(task)
+        if job is None or job.state != "active" or place not in self._ready[job.key]:
+            del self._reserved[node.id]
+            return
+        slots, exclusive, _, _ = self._wants(job, task)
+        if self.free_slots(node) >= slots and not (exclusive and self._on_node[node.id]):
+            del self._reserved[node.id]
+            self._ready[job.key].remove(place)
+            self._start(job, task, node)
+            if not self._ready[job.key]:
+                self.suspend(job)
 
     def _wants(self, job: Job, task: Task) -> tuple[int, bool, bool, str]:
         manager = job.doc["jobManagerTask"] if task.is_manager else {}
@@ -182,6 +243,8 @@ class Scheduling:
     def _start(self, job: Job, task: Task, node: Node) -> None:
         task.node, task.pool, task.ending = node.id, node.pool, None
         task.attempt += 1
+        if task.is_manager:
+            self._restarted.discard(job.key)
         self._on_node[node.id][task.job, task.key] = task
         self._of_job[job.key][task.key] = task
         self.engine.nodes.task_placed(node)
@@ -292,6 +355,7 @@ class Scheduling:
         for task in list(self._of_job[job.key].values()):
             self.drop(task)
         self.suspend(job)
+        self._restarted.discard(job.key)
         self._ready.pop(job.key, None)
         self._of_job.pop(job.key, None)
         self.engine.tasks.dependencies.forget_job(job.key)

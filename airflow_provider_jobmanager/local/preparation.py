@@ -114,7 +114,9 @@ class Preparation:
     def _run(self, kind: str, job: Job, node: Node, *, retry_count: int) -> None:
         settings = job.doc[PART[kind]]
         now = self.engine.now()
-        entry: dict[str, Any] = job.prepared.setdefault(node.id, {"poolId": node.pool, "nodeId": node.id, "attempt": 0})
+        entry: dict[str, Any] = job.prepared.setdefault(
+            node.id, {"poolId": self.engine.nodes.pool_id(node), "nodeId": node.id, "attempt": 0}
+        )
         entry["attempt"] += 1
         launch = self.engine.launches.of_part(kind, job, node, entry["attempt"])
         root = self.engine.launches.relative(node, launch.directory)

@@ -155,8 +155,7 @@ class LocalBatch:
         if self._thread is None:
             return
         self._stopping.set()
-        with self.engine.changed:
-            self.engine.changed.notify_all()
+        self.engine.wake()
         self._server.should_exit = True
         self._thread.join(_PATIENCE)
         self._timer.join(_PATIENCE)
