@@ -34,7 +34,7 @@ class Field:
         readonly: set by the service.
         limits: what is checked of the value alone: ``low`` and ``high`` (of a duration in seconds), ``longest``,
             ``pattern`` with ``expected`` (the pattern in words), ``exact`` (a number is no text), ``empty`` (a
-            required text may be empty).
+            required text may be empty), ``most`` (items of a list).
     """
 
     __slots__ = (

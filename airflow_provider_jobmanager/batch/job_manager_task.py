@@ -179,7 +179,8 @@ class JobManagerTask(Model):
             forbidden when it has none.
         resource_files: list of :class:`ResourceFile`. Too many make the request too large.
         output_files: list of :class:`OutputFile`.
-        environment_settings: list of :class:`EnvironmentSetting`, or a mapping from name to value.
+        environment_settings: list of :class:`EnvironmentSetting`, or a mapping from name to value (or to
+            ``{"value": …, "secret": true}``).
         constraints: a :class:`TaskConstraints`.
         required_slots: scheduling slots that the task takes, at least 1 (the default).
         kill_job_on_completion: default true, see above.

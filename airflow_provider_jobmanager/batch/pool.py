@@ -400,7 +400,7 @@ class PoolSpecification(Model):
     enable_inter_node_communication: Any = flag()
     network_configuration: Any = one(NetworkConfiguration)
     start_task: Any = one(StartTask)
-    application_package_references: Any = many(ApplicationPackageReference)
+    application_package_references: Any = many(ApplicationPackageReference, most=10)
     user_accounts: Any = many(UserAccount)
     metadata: Any = many(MetadataItem, named=True)
     mount_configuration: Any = many(MountConfiguration)

@@ -49,6 +49,8 @@ def _walk(model: Model, path: str, findings: Findings) -> None:
             if field.required and not (field.late and findings.parse_time):
                 findings.append(ValidationError(where, "required", "must be set", ""))
         elif field.many and isinstance(value, list):
+            if len(value) > field.limits.get("most", len(value)):
+                findings.add(where, "length", f"expected at most {field.limits['most']} items", value)
             for index, item in enumerate(value):
                 _judge(field, item, f"{where}[{index}]", findings)
         else:

@@ -106,7 +106,7 @@ def text(value: Any, *, exact: bool = False) -> str:
     if isinstance(value, str):
         return str(value)
     if exact:
-        raise Unfit("expected a text")
+        raise Unfit("expected a text in quotes: what a number shows may not be what was written")
     if isinstance(value, int) and value.bit_length() > _LARGE:
         raise Unfit("expected a text")
     if isinstance(value, (int, float, date)) or hasattr(value, "__fspath__"):

@@ -220,6 +220,11 @@ JOB_ROWS: list[tuple[dict[str, Any], str, str]] = [
     # The auto pool
     (auto({"vm_size": ""}), f"{SPEC}.pool.vm_size", "required"),
     (auto({"virtual_machine_configuration": None}), f"{SPEC}.pool.virtual_machine_configuration", "required"),
+    (
+        auto({"application_package_references": [{"application_id": "a"}] * 11}),
+        f"{SPEC}.pool.application_package_references",
+        "length",
+    ),
     (auto({"task_slots_per_node": 257}), f"{SPEC}.pool.task_slots_per_node", "range"),
     (auto({"resize_timeout": "PT4M"}), f"{SPEC}.pool.resize_timeout", "range"),
     (auto({"enable_auto_scale": True, "target_dedicated_nodes": None}), f"{SPEC}.pool.auto_scale_formula", "partner"),
