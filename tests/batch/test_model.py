@@ -13,7 +13,7 @@ from typing import Any
 import azure.batch.models as sdk
 import pytest
 
-from airflow_provider_jobmanager.batch import Job, JobManagerTask
+from airflow_provider_jobmanager.batch import Job, JobManagerTask, keys
 from airflow_provider_jobmanager.batch.job_manager_task import (
     AUTHENTICATION_TOKEN_RETIRED,
     EnvironmentSetting,
@@ -292,6 +292,62 @@ def test_a_key_extractor_finds_members_by_its_own_rule() -> None:
     assert JobManagerTask.from_dict(data, key_extractors=[prefixed]) == JobManagerTask(
         id="j", constraints=TaskConstraints(max_task_retry_count=1)
     )
+
+
+def test_the_ready_extractors_find_what_they_are_named_for() -> None:
+    data = {"commandLine": "exact", "ID": "any case", "Display_Name": "python"}
+    found = {
+        extractor: JobManagerTask.from_dict(data, key_extractors=extractor).serialize()
+        for extractor in (
+            keys.rest_key_extractor,
+            keys.rest_key_case_insensitive_extractor,
+            keys.last_rest_key_case_insensitive_extractor,
+            keys.attribute_key_case_insensitive_extractor,
+        )
+    }
+    assert list(found.values()) == [
+        {"commandLine": "exact"},
+        {"commandLine": "exact", "id": "any case"},
+        {"commandLine": "exact", "id": "any case"},
+        {"id": "any case", "displayName": "python"},
+    ]
+    both = [keys.rest_key_case_insensitive_extractor, keys.attribute_key_case_insensitive_extractor]
+    assert JobManagerTask.from_dict(data, key_extractors=both) == JobManagerTask.from_dict(data)
+    nested = {"properties": {"commandLine": "x"}}
+    desc = {"key": "properties.commandLine", "type": "str"}
+    assert keys.rest_key_extractor("command_line", desc, nested) == "x"
+    assert keys.rest_key_case_insensitive_extractor("command_line", desc, {"Properties": {"COMMANDLINE": "x"}}) == "x"
+    assert keys.rest_key_extractor("command_line", desc, {"properties": 1}) is None
+    assert keys.rest_key_case_insensitive_extractor("command_line", desc, {"properties": 1}) is None
+    assert keys.last_rest_key_case_insensitive_extractor("command_line", desc, {"commandline": "x"}) == "x"
+    assert keys.full_restapi_key_transformer("command_line", desc, "x") == ["properties", "commandLine"]
+    assert keys.last_restapi_key_transformer("command_line", desc, "x") == "commandLine"
+
+
+def test_from_dict_takes_a_whole_object_that_a_template_rendered() -> None:
+    expected = JobManagerTask(id="j", required_slots=2)
+    assert JobManagerTask.from_dict("{'id': 'j', 'required_slots': '2'}") == expected
+    assert JobManagerTask.from_dict('{"id": "j", "requiredSlots": 2}') == expected
+    again = JobManagerTask.from_dict(expected)
+    assert again == expected
+    again.id = "other"
+    assert expected.id == "j"
+
+
+def test_free_json_is_sent_as_it_is_or_refused() -> None:
+    from airflow_provider_jobmanager.batch.pool import VMExtension
+
+    extension = VMExtension(settings={"a": [1, None, True, 1.5, sdk.ElevationLevel.ADMIN], "t": timedelta(minutes=1)})
+    assert extension.serialize() == {"settings": {"a": [1, None, True, 1.5, "admin"], "t": "PT1M"}}
+    for wrong in (b"x", {1: 2}, float("nan"), 2**65, {1, 2}, timedelta(days=10**8)):
+        with pytest.raises(PayloadError, match="settings"):
+            VMExtension(settings={"a": wrong} if not isinstance(wrong, dict) else wrong).serialize()
+
+
+def test_additional_properties_that_are_no_mapping_are_reported() -> None:
+    task = JobManagerTask(id="j", command_line="x", additional_properties=7)
+    assert [(found.path, found.rule) for found in task.validate()] == [("additional_properties", "type")]
+    assert task.serialize() == {"id": "j", "commandLine": "x"}
 
 
 @pytest.mark.parametrize(

@@ -363,6 +363,8 @@ GOOD: list[tuple[Any, dict[str, Any]]] = [
     (Job, auto()),
     (Job, auto({"target_dedicated_nodes": None, "enable_auto_scale": "true", "auto_scale_formula": "$x=1"})),
     (Job, nat()),
+    (Job, {name: value for name, value in auto().items() if name != "job_manager_task"}),
+    (Job, {**auto({"task_slots_per_node": 4}), "job_manager_task": task(required_slots=4)}),
     (Job, mount(azure_blob_file_system_configuration=BLOB)),
     (Job, machines(image_reference={"virtual_machine_image_id": "/x"}, data_disks=[{"lun": 0, "disk_size_gb": 8}])),
 ]
@@ -396,6 +398,8 @@ TEMPLATED: list[tuple[Any, dict[str, Any]]] = [
     (Job, {"pool_info": {"pool_id": "{{ var.value.pool }}"}, "job_manager_task": TASK}),
     (Job, {"pool_info": XCom(), "job_manager_task": XCom()}),
     (Job, {**auto({"task_slots_per_node": "{{ n }}"}), "job_manager_task": task(required_slots=8)}),
+    (Job, {**machines(container_configuration=XCom()), "job_manager_task": task(container_settings={"image_name": "i"})}),  # noqa: E501 - one row
+    (Job, {**machines(container_configuration="{{ c }}")}),
     (Job, auto({"enable_auto_scale": "{{ a }}", "auto_scale_formula": "$x=1"})),
     (Job, {**auto(), "job_manager_task": task(container_settings="{{ c }}")}),
     (Job, job(job_preparation_task=RELEASE, job_release_task={**RELEASE, "id": "{{ i }}", "max_wall_clock_time": "{{ w }}"})),  # noqa: E501 - one row
