@@ -10,6 +10,7 @@
     ├── ServiceError                     a request to the Batch service did not give what was asked
     │   ├── ServiceRefused               the service said no: status, code, values
     │   └── ServiceUnavailable           no usable answer: network, 408, 429, 5xx. Trying again may help
+    ├── ResultError                  the job succeeded; its result file could not be taken up
     ├── NotOurJob                        a job of that id exists and does not carry our ownership mark
     └── JobOutcomeError                  the job ended, and not well; carries the verdict
         ├── JobFailed
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow_provider_jobmanager.batch.report import Report
     from airflow_provider_jobmanager.batch.verdict import Verdict
 
 
@@ -138,6 +140,10 @@ class ServiceUnavailable(ServiceError):  # noqa: N818
         super().__init__(message)
 
 
+class ResultError(JobManagerError):
+    """The job succeeded, but its result file is missing, too large, unreadable or no JSON; the message says which."""
+
+
 class NotOurJob(JobManagerError):  # noqa: N818
     """A job of this id exists and was not made for this task; nothing was done to it.
 
@@ -164,15 +170,17 @@ class JobOutcomeError(JobManagerError):
 
     Attributes:
         verdict: how it ended and why.
+        report: what was found about it: last lines of its output, failed children, a hint. None when nobody looked.
     """
 
-    def __init__(self, verdict: Verdict, message: str | None = None) -> None:
+    def __init__(self, verdict: Verdict, message: str | None = None, report: Report | None = None) -> None:
         self.verdict = verdict
         self.message = message or verdict.summary()
+        self.report = report
         super().__init__(self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.verdict, self.message)
+        return type(self), (self.verdict, self.message, self.report)
 
 
 class JobFailed(JobOutcomeError):  # noqa: N818

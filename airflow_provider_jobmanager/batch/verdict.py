@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, fields_dict, frozen
 
+from airflow_provider_jobmanager.batch.secrets import redact
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -51,13 +53,16 @@ class Verdict:
         reason: the job's ``terminateReason``, or the code of its scheduling error; empty when there was none.
         manager_id: id of the job manager task; empty when the job has none.
         exit_code: exit code of the manager's process; None when it never ended by itself.
-        failure: the manager's ``failureInfo``, the failed child's, or the job's ``schedulingError``.
+        failure: the manager's ``failureInfo``, the failed child's, or the job's ``schedulingError``; without secrets
+            (the service tells the URL of a file that it could not read, signature and all).
         failed_task: the task that ``failure`` speaks of, when that is not the manager.
         created_at: when the job was created (ISO 8601 UTC), and likewise the following.
         started_at: when the manager last started.
         ended_at: when the job ended, or the manager where only that was waited for.
         retries: how often the manager was started again after a non-zero exit.
         requeues: how often the manager was put back because a node was taken away by a user.
+        recoveries: how often the manager was seen, by whoever waited, to start anew because its node was lost or
+            preempted; the service counts that nowhere.
         failed_children: how many other tasks failed, None when nobody counted.
         pool_id: the pool the job ran on.
     """
@@ -74,6 +79,7 @@ class Verdict:
     ended_at: str | None = None
     retries: int = 0
     requeues: int = 0
+    recoveries: int = 0
     failed_children: int | None = None
     pool_id: str | None = None
 
@@ -115,6 +121,8 @@ class Verdict:
             parts.append(f" [{_times(self.retries, 'retry', 'retries')}]")
         if self.requeues:
             parts.append(f" [{_times(self.requeues, 'requeue', 'requeues')}]")
+        if self.recoveries:
+            parts.append(f" [{_times(self.recoveries, 'recovery', 'recoveries')} from a lost or preempted node]")
         return "".join(parts) + "."
 
     def _cause(self) -> str:
@@ -187,7 +195,7 @@ def judge(
         return facts.evolve(status="cancelled")
     error = execution.get("schedulingError")
     if error:
-        return facts.evolve(status="failed", reason=str(error.get("code") or ""), failure=error)
+        return facts.evolve(status="failed", reason=str(error.get("code") or ""), failure=redact(error))
     return facts.evolve(status="failed", failure=facts.failure or _said("NoReason", "The job ended without a reason"))
 
 
@@ -229,7 +237,7 @@ def _facts(job: Mapping[str, Any], manager: Mapping[str, Any] | None, failed_chi
         reason=str(execution.get("terminateReason") or ""),
         manager_id=str((manager or {}).get("id") or manager_id_of(job)),
         exit_code=task.get("exitCode"),
-        failure=task.get("failureInfo"),
+        failure=redact(task.get("failureInfo")),
         created_at=job.get("creationTime"),
         started_at=task.get("startTime"),
         ended_at=execution.get("endTime"),
@@ -259,7 +267,7 @@ def _task_failed(facts: Verdict, task: Mapping[str, Any] | None) -> Verdict:
     if task is None or task.get("id") == facts.manager_id:
         return facts.evolve(status="failed")
     execution = task.get("executionInfo") or {}
-    return facts.evolve(status="failed", failed_task=str(task.get("id")), failure=execution.get("failureInfo"))
+    return facts.evolve(status="failed", failed_task=str(task.get("id")), failure=redact(execution.get("failureInfo")))
 
 
 def _unsettled(facts: Verdict) -> Verdict:

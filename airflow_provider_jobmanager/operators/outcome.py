@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
 
 from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import (
@@ -16,7 +19,11 @@ from airflow_provider_jobmanager.errors import (
 )
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Mapping
+
+    from airflow_provider_jobmanager.batch.report import Report
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
 _ERRORS: Mapping[str, type[JobOutcomeError]] = {
     "failed": JobFailed,
@@ -24,6 +31,33 @@ _ERRORS: Mapping[str, type[JobOutcomeError]] = {
     "cancelled": JobCancelled,
     "lost": JobLost,
 }
+
+
+@frozen
+class ExitCodes:
+    """Exit codes of the job manager that mean something to Airflow.
+
+    Attributes:
+        skip: these skip the task.
+        fail: these fail it without a retry.
+    """
+
+    skip: frozenset[int] = frozenset()
+    fail: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, skip: Any, fail: Any) -> ExitCodes:
+        """From the operator's arguments: a code, several, or None.
+
+        Raises:
+            ConfigurationError: something is no exit code, is 0, or stands in both.
+        """
+        codes = cls(_codes("skip_on_exit_code", skip), _codes("fail_without_retry_on_exit_code", fail))
+        if both := codes.skip & codes.fail:
+            raise ConfigurationError(
+                f"Exit code {min(both)} is in both skip_on_exit_code and fail_without_retry_on_exit_code."
+            )
+        return codes
 
 
 def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
@@ -42,11 +76,69 @@ def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
     return Verdict.from_dict(event)
 
 
-def raise_unless_succeeded(verdict: Verdict) -> None:
+def report_on(
+    verdict: Verdict, hook: AzureBatchJobManagerHook, log: logging.Logger, *, output_told: bool = False
+) -> Report | None:
+    """Collect and log what a person needs to know of a job that did not end well; None for one that did.
+
+    Args:
+        verdict: how the job ended.
+        hook: where to ask.
+        log: the task's log. Its last line is for the error that is raised next, which repeats the facts.
+        output_told: the output is in the log already and need not be repeated.
+    """
+    if verdict.succeeded:
+        return None
+    from airflow_provider_jobmanager.batch.report import gather  # noqa: PLC0415 - nothing a DAG file needs
+
+    report = hook.perform(gather(verdict))
+    for line in () if output_told else report.output():
+        log.info("%s", line)
+    return report
+
+
+def raise_unless_succeeded(verdict: Verdict, report: Report | None = None, exit_codes: ExitCodes | None = None) -> None:
     """End the task as its job ended.
+
+    Args:
+        verdict: how the job ended.
+        report: what else is known of it.
+        exit_codes: exit codes that mean something to Airflow.
 
     Raises:
         JobOutcomeError: the job did not succeed; which subclass tells how.
+        AirflowSkipException: it failed with an exit code that skips the task.
+        AirflowFailException: it failed with an exit code that fails the task without a retry.
     """
-    if not verdict.succeeded:
-        raise _ERRORS[verdict.status](verdict)
+    if verdict.succeeded:
+        return
+    error = _ERRORS[verdict.status](verdict, None if report is None else report.message(), report)
+    if exit_codes is not None and verdict.status == "failed" and verdict.failed_task is None:
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException  # noqa: PLC0415 - likewise
+
+        if verdict.exit_code in exit_codes.skip:
+            raise AirflowSkipException(f"Skipped because of exit code {verdict.exit_code}. {error}") from error
+        if verdict.exit_code in exit_codes.fail:
+            raise AirflowFailException(f"No retry because of exit code {verdict.exit_code}. {error}") from error
+    raise error
+
+
+def _codes(argument: str, given: Any) -> frozenset[int]:
+    if given is None:
+        return frozenset()
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    try:
+        codes = frozenset(_code(each) for each in several)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"{argument} must be an exit code or a list of exit codes (numbers), not {given!r}."
+        ) from None
+    if 0 in codes:
+        raise ConfigurationError(f"{argument}: 0 is the exit code of success and can't stand there.")
+    return codes
+
+
+def _code(given: Any) -> int:
+    if isinstance(given, (bool, float)):
+        raise TypeError(given)
+    return int(given)

@@ -1,0 +1,75 @@
+"""A job's result: a small JSON file that its manager leaves in its working directory."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_jobmanager.batch.files import piece, unreadable
+from airflow_provider_jobmanager.errors import ConfigurationError, ResultError, ServiceError
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.batch.verdict import Verdict
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+
+LIMIT: Final = 256 * 1024
+"""Bytes of a result file: it becomes an XCom, which is no place for data."""
+
+_ELSEWHERE = "Data belongs into output_files; a result file is for a few values or the address of the data."
+
+
+def check_result_file(name: Any) -> None:
+    """Find at parse time what can't be a result file.
+
+    Raises:
+        ConfigurationError: it is no relative path inside the working directory.
+    """
+    if name is None or (isinstance(name, str) and ("{{" in name or "{%" in name)):
+        return
+    parts = name.replace("\\", "/").split("/") if isinstance(name, str) else [""]
+    if "" in parts or ".." in parts or parts[0].endswith(":"):
+        raise ConfigurationError(
+            "result_file must be a path relative to the job manager's working directory, such as 'result.json', "
+            f"not {name!r}."
+        )
+
+
+def read_result(hook: AzureBatchJobManagerHook, verdict: Verdict, name: str) -> Any:
+    """The content of the result file.
+
+    Args:
+        hook: where to ask.
+        verdict: of the job, which succeeded.
+        name: the file, relative to the working directory of the manager.
+
+    Raises:
+        ResultError: the file is missing, unreadable, larger than :data:`LIMIT` or no JSON.
+        ConfigurationError: as :func:`check_result_file`, for a name that was a template.
+    """
+    check_result_file(name)
+    what = f"Job {verdict.job_id!r} succeeded, but its result file {name!r}"
+    try:
+        data = hook.perform(piece(verdict.job_id, verdict.manager_id, f"wd/{name}", first=0, count=LIMIT + 1))
+    except ServiceError as error:
+        if getattr(error, "status", None) == HTTPStatus.NOT_FOUND and getattr(error, "code", "") == "FileNotFound":
+            raise ResultError(
+                f"{what} is not there: the job manager must write it into its working directory "
+                "($AZ_BATCH_TASK_WORKING_DIR) before it ends."
+            ) from error
+        raise ResultError(
+            f"{what} can't be read: {unreadable(error)}. A result has to be read while the node is there; let the "
+            "manager upload what must last by output_files."
+        ) from error
+    if len(data) > LIMIT:
+        raise ResultError(f"{what} has more than {LIMIT:,} bytes. {_ELSEWHERE}")
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+    except ValueError as error:
+        # UnicodeDecodeError is a ValueError too; its text would show bytes of the file.
+        said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ResultError(f"{what} ({len(data):,} bytes) is not JSON: {said}.") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no value of JSON")
