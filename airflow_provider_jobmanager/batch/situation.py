@@ -6,8 +6,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_jobmanager.batch import calls
-from airflow_provider_jobmanager.batch.diagnosis import Situation
+from airflow_provider_jobmanager.batch.diagnosis import Diagnosis, Situation, diagnose, started_again
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ NODE_SELECT = (
 )
 """Node members that a diagnosis needs."""
 
+START_TIMEOUT = "StartTimeout"
+"""Failure code of a verdict ``timed_out`` because the job manager did not start in time."""
+
 NODES_READ = 1000
 """Nodes that are looked at: one page."""
 
@@ -86,6 +90,38 @@ def situation(
         rows = yield from _found(status, patience)
         preparations = [] if rows is None else rows.data
     return Situation(job, manager, pool_id, pool, nodes, preparations, _time_of(answer))
+
+
+def why_not_started(job_id: str, manager_id: str, *, patience: Patience | None = None) -> Flow[Diagnosis | None]:
+    """Why a manager has not started; None when it has, or when job or manager are gone.
+
+    Raises:
+        ServiceError: something could not be read.
+    """
+    patience = patience or Patience()
+    manager = yield from manager_of(job_id, manager_id, patience=patience)
+    if manager is None or has_started(manager):
+        return None
+    seen = yield from situation(job_id, manager, patience=patience)
+    return None if seen is None else diagnose(seen)
+
+
+def has_started(manager: Mapping[str, Any]) -> bool:
+    """Whether a manager has ever run, even when it waits to be started again."""
+    if str(manager.get("state")).lower() not in ("active", "preparing"):
+        return True
+    return bool(started_again(manager))
+
+
+def not_started(job_id: str, manager_id: str, diagnosis: Diagnosis, seconds: float) -> Verdict:
+    """The verdict on a job whose manager did not start within so many seconds."""
+    return Verdict(
+        job_id=job_id,
+        status="timed_out",
+        reason=f"Airflow: not started within {seconds:g} s",
+        manager_id=manager_id,
+        failure={"code": START_TIMEOUT, "message": str(diagnosis)},
+    )
 
 
 def pool_and_nodes(pool_id: str, *, patience: Patience | None = None) -> Flow[tuple[Json | None, list[Json]]]:

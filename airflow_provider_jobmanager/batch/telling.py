@@ -19,7 +19,8 @@ from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.printable import Lines, Mask, mask_of, masked
 from airflow_provider_jobmanager.batch.report import PAYLOAD_MEMBERS
 from airflow_provider_jobmanager.batch.situation import manager_of, situation
-from airflow_provider_jobmanager.errors import ServiceError, ServiceUnavailable
+from airflow_provider_jobmanager.batch.verdict import manager_id_of
+from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ class Telling:
 
     Attributes:
         job_id: the job.
-        manager_id: its job manager task.
+        manager_id: its job manager task; learned from the job when empty.
         output: whether the manager's stdout and stderr are told.
         started: whether the manager was seen to have started.
         recoveries: how often the manager was seen to start anew without a retry or a requeue: its node was lost or
@@ -108,7 +109,9 @@ class Telling:
             return self._trouble(error, last=last)
 
     def _look(self, patience: Patience, *, last: bool) -> Flow[list[Line]]:
-        manager = yield from manager_of(self.job_id, self.manager_id, patience=patience)
+        if not self.manager_id:
+            self.manager_id = yield from self._learn_manager(patience)
+        manager = (yield from manager_of(self.job_id, self.manager_id, patience=patience)) if self.manager_id else None
         if manager is None:
             return []
         lines = self._note_attempt(manager)
@@ -125,6 +128,15 @@ class Telling:
             except ServiceError as error:
                 lines += self._trouble(error, last=last)
         return lines
+
+    def _learn_manager(self, patience: Patience) -> Flow[str]:
+        try:
+            answer = yield from patiently(calls.get("jobs", self.job_id, select=("id", "jobManagerTask")), patience)
+        except ServiceRefused as refusal:
+            if refusal.code == "JobNotFound":
+                return ""
+            raise
+        return manager_id_of(answer.data)
 
     def _why_not(self, manager: Json, patience: Patience) -> Flow[list[Line]]:
         seen = yield from situation(self.job_id, manager, patience=patience)

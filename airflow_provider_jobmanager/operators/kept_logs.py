@@ -1,0 +1,72 @@
+"""Logs that outlive their node: the manager's stdout and stderr as blobs.
+
+``keep_logs`` becomes one more output file of the job manager task, uploaded by the node when the task ends, however it
+ended (https://learn.microsoft.com/azure/batch/batch-task-output-files). An upload that fails makes Batch fail the task:
+that is the service's rule, and the reason why this is no default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from airflow_provider_jobmanager.batch.job_manager_task import OutputFile, OutputFileBlobContainerDestination
+from airflow_provider_jobmanager.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.batch.ownership import Owner
+
+PATTERN: Final = "../std*.txt"
+"""Both files, relative to the working directory."""
+
+
+def output_file(keep_logs: Any, owner: Owner) -> OutputFile:
+    """The output file that keeps the logs of one try.
+
+    Args:
+        keep_logs: the container's URL (with a SAS), or a mapping of ``container_url``, ``path`` and
+            ``identity_reference``.
+        owner: the try, which gives the path when none was given.
+
+    Raises:
+        ConfigurationError: it is neither, has an unknown member or no container.
+    """
+    container = _container(keep_logs)
+    if container.path is None:
+        container.path = path_of(owner)
+    return OutputFile.from_dict(
+        {
+            "file_pattern": PATTERN,
+            "destination": {"container": container},
+            "upload_options": {"upload_condition": "taskcompletion"},
+        }
+    )
+
+
+def address(keep_logs: Any, owner: Owner) -> str:
+    """Where the kept stdout lies, without any signature."""
+    container = _container(keep_logs)
+    parts = urlsplit(str(container.container_url))
+    path = path_of(owner) if container.path is None else str(container.path)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{quote(path.strip('/'))}/stdout.txt"
+
+
+def path_of(owner: Owner) -> str:
+    """The folder of one try: unlike a job's id it says which task it was."""
+    mapped = f"/{owner.map_index}" if owner.map_index >= 0 else ""
+    return f"{owner.dag_id}/{owner.run_id}/{owner.task_id}{mapped}/{owner.try_number}"
+
+
+def _container(keep_logs: Any) -> OutputFileBlobContainerDestination:
+    if isinstance(keep_logs, str):
+        keep_logs = {"container_url": keep_logs}
+    if not isinstance(keep_logs, (Mapping, OutputFileBlobContainerDestination)):
+        raise ConfigurationError(
+            "keep_logs must be the URL of a blob container, or a mapping of container_url, path and "
+            f"identity_reference, not {type(keep_logs).__name__}."
+        )
+    container = OutputFileBlobContainerDestination.from_dict(keep_logs)
+    if container.container_url is None:
+        raise ConfigurationError("keep_logs: container_url is missing: the URL of a blob container.")
+    return container
