@@ -12,6 +12,7 @@
     │   └── ServiceUnavailable           no usable answer: network, 408, 429, 5xx. Trying again may help
     ├── ResultError                  the job succeeded; its result file could not be taken up
     ├── NotOurJob                        a job of that id exists and does not carry our ownership mark
+    ├── JobIdUsed                        a job of that id is this task's own, from an earlier try, and over
     └── JobOutcomeError                  the job ended, and not well; carries the verdict
         ├── JobFailed
         ├── JobTimedOut
@@ -163,6 +164,29 @@ class NotOurJob(JobManagerError):  # noqa: N818
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.job_id, self.differences)
+
+
+class JobIdUsed(JobManagerError):  # noqa: N818
+    """The job of this id was made by an earlier try of the same task and can't be gone on with.
+
+    Attributes:
+        job_id: the job.
+        try_number: the try that made it.
+        state: the state it is in.
+    """
+
+    def __init__(self, job_id: str, try_number: int, state: str) -> None:
+        self.job_id = job_id
+        self.try_number = try_number
+        self.state = state
+        super().__init__(
+            f"Job {job_id!r} is the job of try {try_number} of this task, it is {state}, and Batch runs no second job "
+            "of the same id. Leave job_id out to have one derived, or put {{ ti.try_number }} into it, so that every "
+            "try has its own."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.job_id, self.try_number, self.state)
 
 
 class JobOutcomeError(JobManagerError):

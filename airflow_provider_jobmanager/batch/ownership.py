@@ -1,7 +1,12 @@
 """Whose job it is: ids that are a function of the task instance, and the mark that every job of ours carries.
 
-The client chooses the id of a job, so an id that depends on nothing but (dag, task, run, map index, try) makes
-submission idempotent: a second create meets ``JobExists`` and finds its own mark.
+The client chooses the id of a job, so an id that depends on nothing but the task instance makes submission idempotent:
+a second create meets ``JobExists`` and finds its own mark.
+
+All automatic retries between two Clears are one *round*. The jobs of a round are numbered: the first is ``…-1``, and a
+new number is used only when the job before it ended badly. So two tries of a round that both think they have to
+create a job ask for the same id, and the service lets one of them win; that holds even for a try that Airflow has
+given up and that is still alive somewhere. A Clear begins a new round, and with it new ids.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
 
 MARK = "airflow_provider_jobmanager"
 MARK_VERSION = "1"
-_READABLE = 38
+_READABLE = 44
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -33,8 +38,10 @@ class Owner:
         try_number: which try.
         ti_id: Airflow's own id of this try, a new one for each. Tells apart runs that were deleted and made again
             under the same names.
-        max_tries: the task instance's limit of tries when it submitted. Grows with a Clear and only then, which is how
-            the next try knows that it is no automatic retry.
+        max_tries: the task instance's limit of tries. Airflow raises it with a Clear and never else, which is how a try
+            knows that it is no automatic retry.
+        run_start: when the DAG run started. A run that was deleted and made again under the same name has another,
+            and so has a run that was over and was cleared.
     """
 
     dag_id: str
@@ -44,6 +51,7 @@ class Owner:
     try_number: int = 1
     ti_id: str = ""
     max_tries: int = 0
+    run_start: str = ""
 
     def metadata(self) -> list[dict[str, str]]:
         """The ownership mark as job metadata (a list of name and value, which the service does not interpret)."""
@@ -65,6 +73,7 @@ class Owner:
                 try_number=int(found["airflow_try_number"]),
                 ti_id=found["airflow_ti_id"],
                 max_tries=int(found["airflow_max_tries"]),
+                run_start=found["airflow_run_start"],
             )
         except (KeyError, ValueError):
             return None
@@ -72,6 +81,10 @@ class Owner:
     def same_task(self, other: Owner) -> bool:
         """Whether both are tries of one task instance."""
         return self._instance() == other._instance()
+
+    def same_round(self, other: Owner) -> bool:
+        """Whether both are tries of one task instance with no Clear between them: automatic retries."""
+        return self._round() == other._round()
 
     def same_try(self, other: Owner) -> bool:
         """Whether both are one try of one task instance."""
@@ -89,17 +102,26 @@ class Owner:
         ]
 
     def job_id_prefix(self) -> str:
-        """What the ids of all tries of this task instance begin with: readable, then ten hexadecimal digits."""
+        """What the ids of all jobs of this round begin with: readable, then ten hexadecimal digits."""
         names = "-".join(filter(None, (_safe(self.dag_id), _safe(self.task_id))))
         if self.map_index >= 0:
-            names = f"{names[: _READABLE - 6]}-m{self.map_index}"
-        digest = hashlib.sha256("\0".join(map(str, self._instance())).encode()).hexdigest()
+            names = f"{names[: _READABLE - 9].strip('-')}-m{self.map_index}"
+        digest = hashlib.sha256("\0".join(map(str, self._round())).encode()).hexdigest()
         return f"{names[:_READABLE].strip('-') or 'job'}-{digest[:10]}-"
 
-    def job_id(self) -> str:
-        """The derived job id: at most 64 characters of ``[A-Za-z0-9_-]``, the same whenever this try asks."""
-        tail = f"-{hashlib.sha256(self.ti_id.encode()).hexdigest()[:6]}" if self.ti_id else ""
-        return f"{self.job_id_prefix()}{self.try_number}{tail}"
+    def job_id(self, number: int = 1) -> str:
+        """The derived id of a job of this round: at most 64 characters of ``[A-Za-z0-9_-]``, the same whenever asked.
+
+        Args:
+            number: 1 for the round's first job, one more for each that ended badly.
+        """
+        return f"{self.job_id_prefix()}{number}"
+
+    def number_of(self, job_id: str) -> int | None:
+        """The number in a derived id of this round; None for any other id. Ids of Batch ignore case."""
+        prefix = self.job_id_prefix().lower()
+        tail = job_id.lower()[len(prefix) :]
+        return int(tail) if job_id.lower().startswith(prefix) and tail.isascii() and tail.isdecimal() else None
 
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
@@ -107,6 +129,9 @@ class Owner:
 
     def _instance(self) -> tuple[str, str, str, int]:
         return (self.dag_id, self.task_id, self.run_id, self.map_index)
+
+    def _round(self) -> tuple[str, str, str, int, str, int]:
+        return (*self._instance(), self.run_start, self.max_tries)
 
 
 def _safe(name: str) -> str:

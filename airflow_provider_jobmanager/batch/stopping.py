@@ -1,0 +1,181 @@
+"""Ending and deleting jobs of ours, and nothing else: every conversation here looks at the job first.
+
+A job is known by its id and the time it was created. The id alone would not do: a user's own job id may have been used
+again since.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch.flows import job_or_none, read_verdict
+from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, moment
+from airflow_provider_jobmanager.errors import NotOurJob, ServiceRefused, ServiceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_jobmanager.batch.calls import Flow
+
+GONE = "gone"
+DEADLINE = "DeadlineExceeded"
+"""Failure code of a verdict that Airflow's own clock made."""
+
+_OVER = frozenset({"JobCompleted", "JobBeingTerminated", "JobBeingDeleted", "JobNotFound"})
+_ENDING = frozenset({"terminating", "completed", "deleting", GONE})
+_LOOK_AGAIN_SECONDS = 0.3
+_SELECT = ("id", "state", "creationTime", "metadata")
+
+
+def terminate(
+    job_id: str,
+    reason: str,
+    *,
+    owner: Owner | None = None,
+    created_at: str | None = None,
+    may_appear: float = 0.0,
+    patience: Patience | None = None,
+) -> Flow[str]:
+    """End a job and make sure that it is ending.
+
+    Args:
+        job_id: the job.
+        reason: becomes the job's ``terminateReason``. Never empty: without a body the SDK sends nothing.
+        owner: when given, the job must carry a mark of the same task instance.
+        created_at: when given, the job must have been created then.
+        may_appear: seconds to wait for a job that is not there: a create that is under way may get through yet.
+        patience: how long to put up with a service that gives no usable answer.
+
+    Returns:
+        The job's state afterwards: ``terminating``, ``completed`` or ``deleting``, and ``gone`` when it is deleted.
+
+    Raises:
+        NotOurJob: the job carries another mark, or none, or was created later. Nothing was done to it.
+        ServiceError: the request did not get through; the job may still run.
+    """
+    patience = patience or Patience()
+    waited = 0.0
+    while True:
+        job = yield from job_or_none(job_id, patience, select=_SELECT)
+        if job is not None:
+            break
+        if waited >= may_appear:
+            return GONE
+        yield calls.Pause(_LOOK_AGAIN_SECONDS)
+        waited += _LOOK_AGAIN_SECONDS
+    _must_be_meant(job, owner, created_at)
+    state = str(job.get("state")).lower()
+    while state not in _ENDING:
+        try:
+            yield from patiently(calls.post("jobs", job_id, "terminate", json={"terminateReason": reason}), patience)
+        except ServiceRefused as refusal:
+            if refusal.code not in _OVER:
+                raise
+        job = yield from job_or_none(job_id, patience, select=("id", "state"))
+        state = GONE if job is None else str(job.get("state")).lower()
+        if state not in _ENDING:
+            yield from patience.pause(ServiceUnavailable(f"Job {job_id!r} is still {state} after a terminate request"))
+    return state
+
+
+def stop_at_deadline(
+    job_id: str,
+    owner: Owner,
+    *,
+    created_at: str | None = None,
+    wait_for: WaitFor = "job",
+    children_count: bool = False,
+    manager_id: str = "",
+    patience: Patience | None = None,
+) -> Flow[Verdict]:
+    """End a job because its task is out of time, unless it has just ended by itself: then its own end counts.
+
+    Raises:
+        NotOurJob: the job is not this task's. Nothing was done to it.
+        ServiceError: the request did not get through; the job may still run.
+    """
+    patience = patience or Patience()
+    reason = f"Airflow: deadline of {owner} passed"
+    state = yield from terminate(job_id, reason, owner=owner, created_at=created_at, patience=patience)
+    if state == "completed" or wait_for == "job_manager":
+        verdict = yield from read_verdict(
+            job_id,
+            wait_for=wait_for,
+            children_count=children_count,
+            manager_id=manager_id,
+            patience=patience,
+            settle=(0.5, 1.0, 2.0),
+        )
+        if verdict is not None and verdict.status in ("succeeded", "failed"):
+            return verdict
+    return out_of_time(job_id, f"{reason}; the job is {state}", manager_id)
+
+
+def out_of_time(job_id: str, reason: str, manager_id: str = "") -> Verdict:
+    """The verdict on a task whose own deadline passed."""
+    return Verdict(
+        job_id=job_id,
+        status="timed_out",
+        reason=DEADLINE,
+        manager_id=manager_id,
+        failure={"code": DEADLINE, "message": reason},
+    )
+
+
+def remove(
+    job_id: str,
+    *,
+    owner: Owner,
+    created_at: str | None = None,
+    patience: Patience | None = None,
+) -> Flow[str]:
+    """Delete a job of ours that is over, with its tasks and their files.
+
+    Returns:
+        ``gone`` when it is deleted or about to be, else the state of a job that goes on and was left alone.
+
+    Raises:
+        NotOurJob: the job carries another mark, or none, or was created later. Nothing was done to it.
+        ServiceError: the request did not get through.
+    """
+    patience = patience or Patience()
+    job = yield from job_or_none(job_id, patience, select=_SELECT)
+    if job is None:
+        return GONE
+    _must_be_meant(job, owner, created_at)
+    state = str(job.get("state")).lower()
+    if state not in _ENDING:
+        return state
+    try:
+        yield from patiently(calls.delete("jobs", job_id), patience)
+    except ServiceRefused as refusal:
+        if refusal.code not in ("JobNotFound", "JobBeingDeleted"):
+            raise
+    return GONE
+
+
+def beyond(deadline: float, now: float) -> str:
+    """A job's ``maxWallClockTime`` that ends it if nobody else does: some minutes after the task's own deadline.
+
+    Args:
+        deadline: seconds since the epoch.
+        now: likewise.
+    """
+    left = timedelta(seconds=max(0.0, deadline - now)) + _BACKSTOP
+    return f"PT{int(left.total_seconds()) + 1}S"
+
+
+_BACKSTOP = timedelta(minutes=5)
+
+
+def _must_be_meant(job: Mapping[str, Any], owner: Owner | None, created_at: str | None) -> None:
+    if owner is not None:
+        theirs = Owner.of(job)
+        if theirs is None or not theirs.same_task(owner):
+            raise NotOurJob(str(job.get("id")), owner.differences(theirs))
+    if created_at is not None and moment(job.get("creationTime")) != moment(created_at):
+        raise NotOurJob(str(job.get("id")), [("creationTime", created_at, job.get("creationTime"))])
