@@ -6,7 +6,6 @@ again since.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch import calls
@@ -120,7 +119,7 @@ def out_of_time(job_id: str, reason: str, manager_id: str = "") -> Verdict:
     return Verdict(
         job_id=job_id,
         status="timed_out",
-        reason=DEADLINE,
+        reason=reason,
         manager_id=manager_id,
         failure={"code": DEADLINE, "message": reason},
     )
@@ -156,20 +155,6 @@ def remove(
         if refusal.code not in ("JobNotFound", "JobBeingDeleted"):
             raise
     return GONE
-
-
-def beyond(deadline: float, now: float) -> str:
-    """A job's ``maxWallClockTime`` that ends it if nobody else does: some minutes after the task's own deadline.
-
-    Args:
-        deadline: seconds since the epoch.
-        now: likewise.
-    """
-    left = timedelta(seconds=max(0.0, deadline - now)) + _BACKSTOP
-    return f"PT{int(left.total_seconds()) + 1}S"
-
-
-_BACKSTOP = timedelta(minutes=5)
 
 
 def _must_be_meant(job: Mapping[str, Any], owner: Owner | None, created_at: str | None) -> None:

@@ -7,6 +7,7 @@ else's and is left alone.
 
 from __future__ import annotations
 
+from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -19,7 +20,7 @@ from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_
 from airflow_provider_jobmanager.errors import JobIdUsed, NotOurJob, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from airflow_provider_jobmanager.batch.calls import Flow, Json
@@ -86,6 +87,7 @@ def submit(
     in_doubt: bool = False,
     wait_for: WaitFor = "job",
     children_count: bool = False,
+    about_to: Callable[[str], object] = str,
     patience: Patience | None = None,
 ) -> Flow[Submission]:
     """Run a job once in all tries of a round (:mod:`.ownership`).
@@ -102,6 +104,7 @@ def submit(
         in_doubt: whether this try may have submitted before.
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone decides how an earlier job ended.
         children_count: whether failed children make an otherwise succeeded job fail.
+        about_to: told the id of each job before it is asked for, so that a kill in between knows what to look for.
         patience: how long to put up with a service that gives no usable answer.
 
     Raises:
@@ -126,6 +129,7 @@ def submit(
                 return taken
     while True:
         job_id = owner.job_id(number) if derived else str(body["id"])
+        about_to(job_id)
         submission = yield from _create({**body, "id": job_id}, patience, in_doubt=in_doubt or retry)
         theirs = Owner.of(submission.job)
         if not submission.adopted or (theirs is not None and theirs.same_try(owner)):
@@ -186,9 +190,7 @@ def _found(job_id: str, patience: Patience) -> Flow[Submission | None]:
     return Submission(job, adopted=True)
 
 
-def _worth_taking(
-    job: Json, wait_for: WaitFor, patience: Patience, *, children_count: bool
-) -> Flow[Submission | None]:
+def _worth_taking(job: Json, wait_for: WaitFor, patience: Patience, *, children_count: bool) -> Flow[Submission | None]:
     """An earlier try's job, when it still runs or ended well; None when the work has to be done anew."""
     state = str(job.get("state")).lower()
     if state == "deleting":
@@ -222,8 +224,11 @@ def _jobs_of_round(owner: Owner, since: datetime | None, patience: Patience) -> 
 
     Metadata can't be filtered by, so all jobs of the account since then are looked through.
     """
-    recent = {} if since is None else {"filter": f"creationTime ge DateTime'{since:%Y-%m-%dT%H:%M:%SZ}'"}
-    answer = yield from patiently(calls.rows("jobs", select=_SELECT, **recent), patience)
+    request = calls.rows("jobs", select=_SELECT)
+    if since is not None:
+        start = since.astimezone(timezone.utc)
+        request = calls.rows("jobs", select=_SELECT, filter=f"creationTime ge DateTime'{start:%Y-%m-%dT%H:%M:%SZ}'")
+    answer = yield from patiently(request, patience)
     marked = [(Owner.of(job), job) for job in answer.data]
     earlier = [
         (theirs.try_number, str(job.get("creationTime")), job)

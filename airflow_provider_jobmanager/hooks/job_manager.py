@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_jobmanager.batch import calls, flows
+from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
 from airflow_provider_jobmanager.connection import CONN_TYPE, DEFAULT_CONN_ID, account_of
 from airflow_provider_jobmanager.errors import JobManagerError
 
@@ -74,7 +74,7 @@ class AzureBatchJobManagerHook(BaseHook):
         """Run a conversation to its end."""
         return self.client.perform(flow)
 
-    def create_job(self, body: Mapping[str, Any], owner: Owner) -> flows.Submission:
+    def create_job(self, body: Mapping[str, Any], owner: Owner) -> submitting.Submission:
         """Create a job, or go on with it when this very try has created it already.
 
         Args:
@@ -84,7 +84,7 @@ class AzureBatchJobManagerHook(BaseHook):
         Raises:
             NotOurJob: a job of that id exists and is not this try's.
         """
-        return self.perform(flows.create(body, owner))
+        return self.perform(submitting.create(body, owner))
 
     def get_job(self, job_id: str, select: tuple[str, ...] = ()) -> Json:
         """The job as the service describes it (wire names), only the members of ``select`` when given."""
@@ -98,26 +98,37 @@ class AzureBatchJobManagerHook(BaseHook):
         """All tasks of a job, the manager among them."""
         return list(self.client.call(calls.rows("jobs", job_id, "tasks", select=select)).data)
 
-    def terminate_job(self, job_id: str, reason: str, owner: Owner | None = None) -> str:
+    def terminate_job(
+        self, job_id: str, reason: str, owner: Owner | None = None, *, created_at: str | None = None
+    ) -> str:
         """End a job and make sure that it is ending; returns its state afterwards, ``gone`` when it was deleted.
 
         Args:
             job_id: the job.
             reason: becomes the job's ``terminateReason``.
             owner: when given, the job must carry a mark of the same task instance.
+            created_at: when given, the job must have been created then (its ``creationTime``).
 
         Raises:
-            NotOurJob: the job carries another mark, or none. Nothing was done to it.
+            NotOurJob: the job carries another mark, or none, or was created later. Nothing was done to it.
         """
-        return self.perform(flows.terminate(job_id, reason, owner=owner))
+        return self.perform(stopping.terminate(job_id, reason, owner=owner, created_at=created_at))
 
-    def delete_job(self, job_id: str, owner: Owner) -> None:
-        """Delete a job of ours with its tasks and their files.
+    def delete_job(self, job_id: str, owner: Owner, *, created_at: str | None = None) -> str:
+        """Delete a job of ours that is over, with its tasks and their files.
+
+        Args:
+            job_id: the job.
+            owner: the job must carry a mark of the same task instance.
+            created_at: when given, the job must have been created then.
+
+        Returns:
+            ``gone``, or the state of a job that goes on and was left alone.
 
         Raises:
-            NotOurJob: the job carries another mark, or none. Nothing was done to it.
+            NotOurJob: the job carries another mark, or none, or was created later. Nothing was done to it.
         """
-        self.perform(flows.remove(job_id, owner=owner))
+        return self.perform(stopping.remove(job_id, owner=owner, created_at=created_at))
 
     def get_verdict(self, job_id: str, *, wait_for: WaitFor = "job", children_count: bool = False) -> Verdict | None:
         """How the job ended and why; None while it goes on."""

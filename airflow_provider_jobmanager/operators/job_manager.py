@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from airflow.sdk.configuration import conf
 from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
+from airflow_provider_jobmanager.batch.stopping import out_of_time
+from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
-from airflow_provider_jobmanager.errors import ConfigurationError, ServiceError, ServiceRefused
+from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.masking import protect
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
@@ -27,6 +28,7 @@ from airflow_provider_jobmanager.operators.payload import (
     preview,
     request_body,
 )
+from airflow_provider_jobmanager.operators.queueing import Queueing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,13 +36,18 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from jinja2 import Environment
 
-    from airflow_provider_jobmanager.batch.flows import Submission
+    from airflow_provider_jobmanager.batch.submitting import Submission
+    from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+    from airflow_provider_jobmanager.operators.run import JobRun
 
 _FIRST_OUTSIDE = 4  # the frames of this module and of Airflow's own constructor wrapper
 
 XCOM_JOB_ID = "job_id"
 XCOM_VERDICT = "verdict"
+
+_CLOCKS_DIFFER = timedelta(hours=1)
+"""How far Airflow's clock and the service's may be apart."""
 
 
 class AzureBatchJobManagerOperator(BaseOperator):
@@ -55,7 +62,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
         command_line: what to run; no shell runs it, so write ``/bin/sh -c '…'`` for expansion and redirection.
         pool_id: a pool that exists. Exactly one of this and ``auto_pool``.
         auto_pool: specification of a pool that lives as long as the job (the REST API's ``autoPoolSpecification``).
-        job_id: id of the job; by default derived from DAG, task, run, map index and try.
+        job_id: id of the job; by default derived from DAG, task, run and map index. With retries, or to be cleared, one
+            of your own must contain ``{{ ti.try_number }}``: Batch runs no second job of the same id.
         job_manager_id: id of the job manager task.
         display_name: any text of up to 1024 characters.
         container_settings: the container to run in, on pools with a container configuration.
@@ -83,7 +91,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
             alone.
         on_kill_action: ``"terminate"`` or ``"leave"`` the job when the task is killed or out of time.
         on_finish_action: ``"keep"`` the job when it is over, ``"delete"`` it, or ``"delete_on_success"``.
+        quota_timeout: how long to wait, in seconds or as timedelta, while the account has as many active jobs as it
+            may have.
     """
+
+    deferral_margin = 600.0
+    """Seconds from our own deadline to the one that Airflow enforces on a deferred task."""
 
     template_fields: Sequence[str] = (
         "azure_batch_conn_id",
@@ -141,6 +154,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         out_of_sight: float = 3600.0,
         on_kill_action: str = "terminate",
         on_finish_action: str = "keep",
+        quota_timeout: float | timedelta = 3600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -172,7 +186,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.out_of_sight = out_of_sight
         self.on_kill_action = on_kill_action
         self.on_finish_action = on_finish_action
-        self._submitted: tuple[str, Owner] | None = None
+        self.quota_timeout = quota_timeout
+        self._run: JobRun | None = None
+        self._killed = False
         self._check_arguments()
         protect(self)
 
@@ -192,21 +208,37 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the job, then wait for it here or in the triggerer."""
-        owner = owner_of(context)
-        submission = self._submit(owner)
-        self._submitted = (submission.job_id, owner)
-        context["ti"].xcom_push(key=XCOM_JOB_ID, value=submission.job_id)
-        links.push(context["ti"], self.hook.account, submission.job_id)
-        verdict = submission.verdict or self._look(submission.job_id)
-        if verdict is None and self.deferrable:
-            self._defer(submission, owner)
-        return self._finish(context, verdict or self._wait(submission.job_id, owner))
+        return self._begin(context, Queueing(began=time.time()))
+
+    def execute_again(self, context: Context, event: dict[str, Any]) -> Any:
+        """Submit again, after a wait for the account's quota."""
+        return self._begin(context, Queueing(**event["queueing"]))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take up the verdict that the trigger brought."""
-        owner = owner_of(context)
-        self._submitted = (str(event["job_id"]), owner)
-        return self._finish(context, verdict_of_event(event))
+        run = self._new_run(context)
+        run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")
+        verdict = verdict_of_event(event)
+        if verdict.status == "timed_out" and run.may_stop:
+            run.stop("ran out of time")  # the trigger has said so already, unless the service did not hear it
+        return self._finish(context, run, verdict)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral. When Airflow itself ended the wait, the job must not be left behind."""
+        from airflow.sdk.exceptions import (  # noqa: PLC0415 - a DAG file does not need them
+            TaskDeferralError,
+            TaskDeferralTimeout,
+        )
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            self._stop_recorded(context, "ran out of time while deferred")
+            raise
+        except TaskDeferralError:
+            if not _will_retry(context):
+                self._stop_recorded(context, "failed while deferred")
+            raise
 
     def dry_run(self) -> None:
         """Print the exact request body that a run would send, secrets masked."""
@@ -214,36 +246,66 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the job when the task is killed on its worker."""
-        if self._submitted is None or self.on_kill_action != "terminate":
-            return
-        job_id, owner = self._submitted
-        state = self.hook.terminate_job(job_id, f"Airflow: {owner} was killed", owner)
-        self.log.info("Job %s was told to end and is %s.", job_id, state)
+        self._killed = True
+        if self._run is not None:
+            self._run.kill()
 
-    def _submit(self, owner: Owner) -> Submission:
-        from airflow_provider_jobmanager.batch import flows  # noqa: PLC0415 - as above
+    def _begin(self, context: Context, queueing: Queueing) -> Any:
+        run = self._new_run(context)
+        run.deadline = self._deadline(queueing.began)
+        self._run = run
+        run.killed = self._killed  # a kill may have come before there was a run to tell of it
+        submission = self._submit(context, run, queueing)
+        context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
+        links.push(context["ti"], self.hook.account, run.job_id)
+        verdict = submission.verdict or (run.look() if submission.adopted else None)
+        if verdict is None and self.deferrable:
+            self._defer(run)
+        return self._finish(context, run, verdict or run.wait(self.poll_interval))
 
-        job_id = self.job_id or owner.job_id()
-        body = request_body(self, owner, job_id)
-        if owner.try_number > 1:
-            taken = self.hook.perform(
-                flows.take_over(owner, wait_for=self.wait_for, children_count=self._children_count)
+    def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
+        body = request_body(self, run.owner, self.job_id or run.owner.job_id())
+        if not self.job_id:
+            del body["id"]  # which of the derived ids it is depends on what earlier tries left
+        started = context["dag_run"].start_date
+        since = None if started is None else started - _CLOCKS_DIFFER
+        while True:
+            try:
+                submission = run.submit(body, since=since, in_doubt=queueing.attempts > 0)
+            except ServiceRefused as refusal:
+                if refusal.code != QUOTA_REACHED:
+                    raise explained(refusal, self) from refusal
+                self._queue(context, run, queueing, refusal)
+            else:
+                how = "was there already; going on with it" if submission.adopted else "created"
+                self.log.info("Job %s %s on %s.", run.job_id, how, self.hook.account.endpoint)
+                return submission
+
+    def _queue(self, context: Context, run: JobRun, queueing: Queueing, refusal: ServiceRefused) -> None:
+        """Wait until another attempt is worth while: in the triggerer, or here."""
+        limit = _seconds(self.quota_timeout) or 0.0
+        if run.overdue:
+            reason = f"Airflow: deadline of {run.owner} passed before the account's quota let the job begin"
+            raise JobTimedOut(out_of_time(run.job_id, reason, self.job_manager_id)) from refusal
+        if time.time() - queueing.began >= limit:
+            raise refusal.with_hint(
+                f"Waited {limit:g} s for another job of the account to end (quota_timeout). End or delete active jobs "
+                "(`jobmanager orphans` lists those that nobody follows any more), or ask for a higher quota."
+            ) from refusal
+        until = queueing.began + limit if run.deadline is None else min(run.deadline, queueing.began + limit)
+        pause = max(5.0, min(queueing.pause(), until - time.time()))
+        self.log.info("The account has as many active jobs as it may have; trying again in %.0f s.", pause)
+        # Who asks what this try follows (a late kill of the try before it) gets an answer.
+        context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
+        if self.deferrable:
+            from airflow_provider_jobmanager.triggers.quota import (  # noqa: PLC0415 - a DAG file needs no trigger
+                AzureBatchQuotaTrigger,
             )
-            if taken is not None:
-                self.log.info("Going on with job %s of an earlier try.", taken.job_id)
-                return taken
-        try:
-            submission = self.hook.create_job(body, owner)
-        except ServiceRefused as refusal:
-            raise explained(refusal, self) from refusal
-        done = "was there already, made by this very try" if submission.adopted else "created"
-        self.log.info("Job %s %s on %s.", submission.job_id, done, self.hook.account.endpoint)
-        return submission
 
-    def _look(self, job_id: str) -> Verdict | None:
-        return self.hook.get_verdict(job_id, wait_for=self.wait_for, children_count=self._children_count)
+            self.defer(trigger=AzureBatchQuotaTrigger(pause, queueing.as_dict()), method_name="execute_again")
+        time.sleep(pause)
 
-    def _defer(self, submission: Submission, owner: Owner) -> None:
+    def _defer(self, run: JobRun) -> None:
         from attrs import asdict  # noqa: PLC0415 - as above
 
         from airflow_provider_jobmanager.triggers.job_manager import (  # noqa: PLC0415 - as above
@@ -251,54 +313,65 @@ class AzureBatchJobManagerOperator(BaseOperator):
         )
 
         trigger = AzureBatchJobManagerTrigger(
-            job_id=submission.job_id,
+            job_id=run.job_id,
             azure_batch_conn_id=self.azure_batch_conn_id,
             poll_interval=self.poll_interval,
             wait_for=self.wait_for,
             manager_id=self.job_manager_id,
-            created_at=submission.job.get("creationTime"),
+            created_at=run.created_at,
             children_count=self._children_count,
-            deadline=self._deadline(),
+            deadline=run.deadline,
             out_of_sight=self.out_of_sight,
-            owner=asdict(owner),
+            owner=asdict(run.owner),
             on_kill_action=self.on_kill_action,
         )
-        self.defer(trigger=trigger, method_name="execute_complete")
+        # Airflow's own limit is for a trigger that can't do its duty: it comes later, and says less.
+        left = None if run.deadline is None else max(0.0, run.deadline - time.time()) + self.deferral_margin
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=None if left is None else timedelta(seconds=left),
+        )
 
-    def _wait(self, job_id: str, owner: Owner) -> Verdict:
-        deadline = self._deadline()
-        while True:
-            verdict = self._look(job_id)
-            if verdict is not None:
-                return verdict
-            if deadline is not None and time.time() >= deadline:
-                reason = f"Airflow: deadline of {owner} passed"
-                if self.on_kill_action == "terminate":
-                    self.hook.terminate_job(job_id, reason, owner)
-                return Verdict(job_id=job_id, status="timed_out", reason=reason, manager_id=self.job_manager_id)
-            time.sleep(self.poll_interval)
-
-    def _finish(self, context: Context, verdict: Verdict) -> Any:
+    def _finish(self, context: Context, run: JobRun, verdict: Verdict) -> Any:
+        self._run = run
         context["ti"].xcom_push(key=XCOM_VERDICT, value=verdict.as_dict())
         self.log.info("%s", verdict.summary())
-        self._clean_up(verdict)
+        if self.wait_for == "job_manager" and str(self.kill_job_on_completion).lower() == "false":
+            self.log.info("Only its manager was waited for: job %s may go on without this task.", run.job_id)
+        wanted = self.on_finish_action
+        if verdict.status != "lost" and (wanted == "delete" or (wanted == "delete_on_success" and verdict.succeeded)):
+            run.delete()
         raise_unless_succeeded(verdict)
         return verdict.as_dict()
 
-    def _clean_up(self, verdict: Verdict) -> None:
-        if self._submitted is None or verdict.status == "lost":
-            return
-        if self.on_finish_action == "delete" or (self.on_finish_action == "delete_on_success" and verdict.succeeded):
-            job_id, owner = self._submitted
-            try:
-                self.hook.delete_job(job_id, owner)
-            except ServiceError as error:
-                # The verdict stands, whatever becomes of the cleaning up.
-                self.log.warning("Job %s could not be deleted: %s", job_id, error)
+    def _stop_recorded(self, context: Context, why: str) -> None:
+        """End the job that this try followed when it was deferred."""
+        ti = context["ti"]
+        job_id = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_JOB_ID, map_indexes=ti.map_index)
+        if job_id and self.on_kill_action == "terminate":
+            run = self._new_run(context)
+            run.job_id = str(job_id)
+            run.stop(why)
 
-    def _deadline(self) -> float | None:
+    def _new_run(self, context: Context) -> JobRun:
+        from airflow_provider_jobmanager.operators.run import JobRun  # noqa: PLC0415 - a DAG file runs nothing
+
+        self.hook.account  # noqa: B018 - a kill must not have to ask Airflow for the connection
+        return JobRun(
+            hook=self.hook,
+            owner=owner_of(context),
+            log=self.log,
+            wait_for=self.wait_for,
+            children_count=self._children_count,
+            manager_id=self.job_manager_id,
+            may_stop=self.on_kill_action == "terminate",
+            out_of_sight=self.out_of_sight,
+        )
+
+    def _deadline(self, began: float) -> float | None:
         limits = [limit for limit in (_seconds(self.timeout), _seconds(self.execution_timeout)) if limit is not None]
-        return time.time() + min(limits) if limits else None
+        return began + min(limits) if limits else None
 
     @property
     def _children_count(self) -> bool:
@@ -341,7 +414,17 @@ def owner_of(context: Context) -> Owner:
         try_number=ti.try_number,
         ti_id=str(ti.id),
         max_tries=int(getattr(ti, "max_tries", 0) or 0),
+        run_start=_moment(context["dag_run"].start_date),
     )
+
+
+def _moment(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone(timezone.utc).isoformat()
+
+
+def _will_retry(context: Context) -> bool:
+    ti = context["ti"]
+    return bool(ti.max_tries) and ti.try_number <= ti.max_tries
 
 
 def _seconds(limit: float | timedelta | None) -> float | None:

@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
-from airflow_provider_jobmanager.batch import flows
+from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
@@ -35,6 +35,7 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
+from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.ending import end_of_task
 
 if TYPE_CHECKING:
@@ -52,9 +53,6 @@ OUT_OF_SIGHT = "out_of_sight"
 
 MISCONFIGURED = "misconfigured"
 """Status of an event that is no verdict: an argument or the connection can't work. Only where no worker follows."""
-
-DEADLINE = "DeadlineExceeded"
-"""Failure code of a verdict ``timed_out`` by the Airflow task's deadline, not by the job's own clock."""
 
 _LAST_LOOK_SECONDS = 10.0
 _TERMINATE_SECONDS = 60.0
@@ -149,9 +147,25 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             yield await self._end_here()
             return
         begun = time.monotonic()
-        event = await self._follow()
+        try:
+            event = await self._follow()
+        except asyncio.CancelledError:
+            if not kill.AIRFLOW_CALLS_ON_KILL and (order := self._kill_order()):
+                kill.begin(order)
+            raise
         await asyncio.sleep(min(FIRST_EVENT_SECONDS, self.poll_interval) - (time.monotonic() - begun))
         yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """End the job because somebody ended the task (:mod:`.kill`)."""
+        if order := self._kill_order():
+            await asyncio.shield(kill.begin(order))
+
+    def _kill_order(self) -> kill.Kill | None:
+        if self.owner is None or self.on_kill_action != "terminate":
+            return None
+        owner = Owner(**self.owner)
+        return kill.Kill(self.job_id, owner, self.created_at, self.wait_for, self._account, self.log)
 
     async def _end_here(self) -> TriggerEvent:
         try:
@@ -279,15 +293,22 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         if self.owner is None or self.on_kill_action != "terminate":
             return self._timed_out("The deadline of the Airflow task passed; the job was left alone")
         owner = Owner(**self.owner)
-        reason = f"Airflow: deadline of {owner} passed"
-        ending = flows.terminate(self.job_id, reason, owner=owner, patience=Patience(seconds=_TERMINATE_SECONDS))
+        ending = stopping.stop_at_deadline(
+            self.job_id,
+            owner,
+            created_at=self.created_at,
+            wait_for=self.wait_for,
+            children_count=self.children_count,
+            manager_id=self.manager_id,
+            patience=Patience(seconds=_TERMINATE_SECONDS),
+        )
         try:
-            state = await asyncio.wait_for(wait.client.perform(ending), _TERMINATE_SECONDS)
+            verdict = await asyncio.wait_for(wait.client.perform(ending), _TERMINATE_SECONDS)
         except (JobManagerError, asyncio.TimeoutError) as error:
             self.log.warning("Out of time, and job %s could not be told to end: %s", self.job_id, error or "no answer")
-            return self._timed_out(f"{reason}; the job could not be told to end and may still run")
-        self.log.info("Out of time: job %s was told to end and is %s.", self.job_id, state)
-        return self._timed_out(reason)
+            return self._timed_out(f"Airflow: deadline of {owner} passed; the job could not be told to end")
+        self.log.info("Out of time. %s", verdict.summary())
+        return verdict
 
     async def _last_look(self, wait: Wait) -> Verdict | None:
         """What became of the job while nobody looked, such as before a triggerer came back too late."""
@@ -301,13 +322,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         return verdict if same else None
 
     def _timed_out(self, reason: str) -> Verdict:
-        return Verdict(
-            job_id=self.job_id,
-            status="timed_out",
-            reason=reason,
-            manager_id=self.manager_id,
-            failure={"code": DEADLINE, "message": reason},
-        )
+        return stopping.out_of_time(self.job_id, reason, self.manager_id)
 
     def _gone_dark(self, gave_up: GaveUp) -> dict[str, Any]:
         self.log.error("Out of sight for %.0f s, giving up: %s", gave_up.seconds, gave_up.error)

@@ -21,40 +21,51 @@ owners = st.builds(
     try_number=st.integers(1, 1000),
     ti_id=st.text(max_size=40),
     max_tries=st.integers(0, 1000),
+    run_start=st.text(max_size=40),
 )
 
 
-@given(owners)
-def test_a_derived_id_is_an_id_of_batch(owner: Owner) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", owner.job_id())
-    assert owner.job_id().startswith(owner.job_id_prefix())
+@given(owners, st.integers(1, 1000))
+def test_a_derived_id_is_an_id_of_batch(owner: Owner, number: int) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", owner.job_id(number))
+    assert owner.job_id(number).startswith(owner.job_id_prefix())
+    assert owner.number_of(owner.job_id(number).upper()) == number
+
+
+def test_other_ids_have_no_number() -> None:
+    assert OWNER.number_of("sales-load-orders-1") is None
+    assert OWNER.number_of(OWNER.job_id_prefix()) is None
+    assert OWNER.number_of(OWNER.job_id_prefix() + "1-b") is None
 
 
 def test_a_derived_id_is_readable_and_stable() -> None:
     assert OWNER.job_id().startswith("sales-load-orders-")
-    assert OWNER.job_id() == evolve(OWNER, max_tries=9).job_id()
+    assert OWNER.job_id().endswith("-1")
+    assert evolve(OWNER, map_index=12).job_id().startswith("sales-load-orders-m12-")
 
 
-def test_every_try_run_map_index_and_rerun_has_an_id_of_its_own() -> None:
+def test_all_tries_of_a_round_ask_for_the_same_ids() -> None:
+    retry = evolve(OWNER, try_number=2, ti_id="0198-b")
+
+    assert retry.job_id(1) == OWNER.job_id(1)
+    assert retry.same_round(OWNER)
+    assert not retry.same_try(OWNER)
+
+
+def test_every_round_run_and_map_index_has_ids_of_its_own() -> None:
     others = [
         evolve(OWNER, dag_id="sales-load"),
         evolve(OWNER, task_id="load_orders"),
         evolve(OWNER, run_id="manual"),
+        evolve(OWNER, run_start="2026-01-01T00:00:00+00:00"),
         evolve(OWNER, map_index=0),
         evolve(OWNER, map_index=1),
-        evolve(OWNER, try_number=2),
-        evolve(OWNER, ti_id="0198-b"),
+        evolve(OWNER, max_tries=3),
     ]
 
-    ids = {owner.job_id().lower() for owner in [OWNER, *others]}
+    ids = {owner.job_id(number).lower() for owner in [OWNER, *others] for number in (1, 2)}
 
-    assert len(ids) == len(others) + 1
-
-
-def test_all_tries_of_a_task_instance_share_a_prefix_and_no_other_has_it() -> None:
-    assert evolve(OWNER, try_number=2, ti_id="0198-b").job_id_prefix() == OWNER.job_id_prefix()
-    assert evolve(OWNER, map_index=3).job_id_prefix() != OWNER.job_id_prefix()
-    assert evolve(OWNER, run_id="r2").job_id_prefix() != OWNER.job_id_prefix()
+    assert len(ids) == 2 * (len(others) + 1)
 
 
 @given(owners)

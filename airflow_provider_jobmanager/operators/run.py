@@ -1,0 +1,189 @@
+"""One try's run of one job, as a worker sees it: submitted, waited for, stopped, deleted.
+
+Knows the hook and the Batch service, and of Airflow only what a log is.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from airflow_provider_jobmanager.batch import flows, stopping, submitting
+from airflow_provider_jobmanager.batch.patience import Patience
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
+from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from airflow_provider_jobmanager.batch.ownership import Owner
+    from airflow_provider_jobmanager.batch.submitting import Submission
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+
+_KILL_SECONDS = 60.0
+_MAY_APPEAR_SECONDS = 3.0
+"""How long a kill in the middle of a submission waits for the job. Airflow ends a killed worker after five seconds."""
+_BACKSTOP_SECONDS = 300.0
+
+
+@define
+class JobRun:
+    """The job that a try submits and follows.
+
+    Attributes:
+        hook: where.
+        owner: the try.
+        log: the task's log.
+        wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone.
+        children_count: whether failed children make an otherwise succeeded job fail.
+        manager_id: id of the job manager task.
+        may_stop: whether a killed task, or one out of time, ends its job.
+        out_of_sight: seconds without any usable answer after which to stop waiting.
+        deadline: when to stop waiting, seconds since the epoch, None for never.
+        job_id: the job; empty while none was asked for.
+        created_at: when it was created; None while that is not known.
+        submitting: a create may be on its way.
+        killed: the task was killed: nothing must be begun any more.
+    """
+
+    hook: AzureBatchJobManagerHook
+    owner: Owner
+    log: Any
+    wait_for: WaitFor = "job"
+    children_count: bool = False
+    manager_id: str = ""
+    may_stop: bool = True
+    out_of_sight: float = 3600.0
+    deadline: float | None = None
+    job_id: str = ""
+    created_at: str | None = None
+    submitting: bool = field(default=False, init=False)
+    killed: bool = field(default=False, init=False)
+
+    def submit(self, body: dict[str, Any], *, since: datetime | None, in_doubt: bool) -> Submission:
+        """Have the job run exactly once (:func:`~airflow_provider_jobmanager.batch.submitting.submit`).
+
+        Raises:
+            JobCancelled: the task was killed meanwhile; so was the job, if there was one.
+        """
+        if self.killed:
+            raise self._cancelled()
+        self._bound(body)
+        self.submitting = True
+        submission = self.hook.perform(
+            submitting.submit(
+                body,
+                self.owner,
+                since=since,
+                in_doubt=in_doubt,
+                wait_for=self.wait_for,
+                children_count=self.children_count,
+                about_to=self._about_to,
+            )
+        )
+        self.job_id, self.created_at = submission.job_id, submission.created_at
+        self.submitting = False
+        if self.killed:
+            # The kill came while the create was under way, and may have found nothing yet.
+            self.stop("was killed")
+            raise self._cancelled()
+        return submission
+
+    def look(self) -> Verdict | None:
+        """How the job ended; None while it goes on."""
+        return self.hook.perform(
+            flows.read_verdict(
+                self.job_id,
+                wait_for=self.wait_for,
+                children_count=self.children_count,
+                patience=Patience(self.out_of_sight, longest=60.0),
+            )
+        )
+
+    def wait(self, interval: float, sleep: Callable[[float], None] = time.sleep) -> Verdict:
+        """Wait for the job's end, or for the deadline, and end the job then."""
+        while True:
+            verdict = self.look()
+            if verdict is not None:
+                return verdict
+            if self.overdue:
+                return self.stop_at_deadline()
+            sleep(interval if self.deadline is None else max(0.0, min(interval, self.deadline - time.time())))
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.time() >= self.deadline
+
+    def stop_at_deadline(self) -> Verdict:
+        """End the job because the deadline passed; its own end counts when it came first."""
+        if not self.may_stop:
+            reason = f"Airflow: deadline of {self.owner} passed; the job was left running"
+            return stopping.out_of_time(self.job_id, reason, self.manager_id)
+        return self.hook.perform(
+            stopping.stop_at_deadline(
+                self.job_id,
+                self.owner,
+                created_at=self.created_at,
+                wait_for=self.wait_for,
+                children_count=self.children_count,
+                manager_id=self.manager_id,
+            )
+        )
+
+    def kill(self) -> None:
+        """End the job because the task was killed. Called from a signal handler, in the middle of anything."""
+        self.killed = True
+        if self.may_stop and self.job_id:
+            self.stop("was killed")
+
+    def stop(self, why: str) -> None:
+        """End the job, with a reason that names the task and its try. Trouble is logged: a task is ending already."""
+        reason = f"Airflow: {self.owner} {why}"
+        # Not the client that waits: this may run in a signal handler that interrupted it.
+        client = self.hook.account.client()
+        try:
+            state = client.perform(
+                stopping.terminate(
+                    self.job_id,
+                    reason,
+                    owner=self.owner,
+                    created_at=self.created_at,
+                    may_appear=_MAY_APPEAR_SECONDS if self.submitting else 0.0,
+                    patience=Patience(_KILL_SECONDS),
+                )
+            )
+        except JobManagerError as error:
+            self.log.warning("Job %s could not be ended and may still run: %s", self.job_id, error)
+        else:
+            self.log.info("Job %s was told to end (%s) and is %s.", self.job_id, reason, state)
+        finally:
+            client.close()
+
+    def delete(self) -> None:
+        """Delete the job. Trouble is logged: the verdict stands, whatever becomes of the cleaning up."""
+        try:
+            state = self.hook.perform(stopping.remove(self.job_id, owner=self.owner, created_at=self.created_at))
+        except JobManagerError as error:
+            self.log.warning("Job %s could not be deleted: %s", self.job_id, error)
+            return
+        if state == stopping.GONE:
+            self.log.info("Job %s was deleted.", self.job_id)
+        else:
+            self.log.warning("Job %s is still %s and was not deleted.", self.job_id, state)
+
+    def _cancelled(self) -> JobCancelled:
+        return JobCancelled(Verdict(self.job_id, "cancelled", reason=f"Airflow: {self.owner} was killed"))
+
+    def _about_to(self, job_id: str) -> None:
+        self.job_id, self.created_at = job_id, None
+
+    def _bound(self, body: dict[str, Any]) -> None:
+        """Let the service end the job some minutes after the deadline, in case nobody else gets to it."""
+        if self.deadline is None or not self.may_stop or self.wait_for == "job_manager":
+            return
+        seconds = int(max(0.0, self.deadline - time.time()) + _BACKSTOP_SECONDS)
+        body["constraints"] = {"maxWallClockTime": f"PT{seconds}S"} | (body.get("constraints") or {})
