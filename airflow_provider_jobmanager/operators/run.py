@@ -69,8 +69,7 @@ class JobRun:
         Raises:
             JobCancelled: the task was killed meanwhile; so was the job, if there was one.
         """
-        if self.killed:
-            raise self._cancelled()
+        self._go_on()
         self._bound(body)
         self.submitting = True
         submission = self.hook.perform(
@@ -86,10 +85,10 @@ class JobRun:
         )
         self.job_id, self.created_at = submission.job_id, submission.created_at
         self.submitting = False
-        if self.killed:
+        if self.killed and self.may_stop:
             # The kill came while the create was under way, and may have found nothing yet.
             self.stop("was killed")
-            raise self._cancelled()
+        self._go_on()
         return submission
 
     def look(self) -> Verdict | None:
@@ -175,8 +174,9 @@ class JobRun:
         else:
             self.log.warning("Job %s is still %s and was not deleted.", self.job_id, state)
 
-    def _cancelled(self) -> JobCancelled:
-        return JobCancelled(Verdict(self.job_id, "cancelled", reason=f"Airflow: {self.owner} was killed"))
+    def _go_on(self) -> None:
+        if self.killed:
+            raise JobCancelled(Verdict(self.job_id, "cancelled", reason=f"Airflow: {self.owner} was killed"))
 
     def _about_to(self, job_id: str) -> None:
         self.job_id, self.created_at = job_id, None
