@@ -297,7 +297,7 @@ fates = st.sampled_from(["runs on", "succeeds", "fails", "killed"])
 deaths = st.tuples(st.integers(0, 12), st.sampled_from(["", "lost", "unsent"]), fates)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(deaths=st.lists(deaths, max_size=4), choices=st.data())
 def test_no_two_jobs_run_and_none_is_left_out_whoever_dies_when(
     deaths: list[tuple[int, str, str]], choices: st.DataObject
