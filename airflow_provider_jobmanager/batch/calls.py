@@ -103,7 +103,7 @@ def delete(*parts: str, **params: str) -> Call:
 def file(*parts: str, first: int | None = None, last: int | None = None) -> Call:
     """A GET of a file's bytes, from byte ``first`` to byte ``last`` (both included) when given.
 
-    The service takes the range as ``ocp-range`` and answers 200 (WIRE section 6).
+    The service takes the range as ``ocp-range`` and answers 200 (recorded traffic of the service).
     """
     headers = {} if first is None else {"ocp-range": f"bytes={first}-{'' if last is None else last}"}
     return Call("GET", path(*parts), headers=headers, content=True)
