@@ -1,0 +1,81 @@
+"""``jobmanager local``: the local Batch service from a terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_provider_jobmanager.local.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+
+_DEFAULTS = Settings()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments: one for each setting."""
+    parser.add_argument("--host", default=_DEFAULTS.host, help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=_DEFAULTS.port, help="port, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="keep jobs and files here (default: nothing outlives the service)"
+    )
+    parser.add_argument("--account", default=_DEFAULTS.account, metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument(
+        "--key", default=_DEFAULTS.key, metavar="BASE64", help="account key (default: a well-known one)"
+    )
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=_DEFAULTS.nodes,
+        metavar="N",
+        help="nodes of the pool `local` (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slots-per-node", type=int, default=_DEFAULTS.slots_per_node, metavar="N", help="(default: %(default)s)"
+    )
+    parser.add_argument("--active-job-quota", type=int, metavar="N", help="refuse more active jobs than these")
+    parser.add_argument(
+        "--auto-storage", metavar="CONNECTION", help="connection string of the storage account linked to the account"
+    )
+    parser.add_argument(
+        "--task-path", default=_DEFAULTS.task_path, metavar="PATH", help="PATH of the tasks (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="let --host be reachable from other machines: whoever has the key then runs commands on this one",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serves until SIGINT or SIGTERM; prints the Airflow connection to use once it listens."""
+    try:
+        settings = Settings(
+            host=arguments.host,
+            port=arguments.port,
+            account=arguments.account,
+            key=arguments.key,
+            state_dir=arguments.state_dir,
+            nodes=arguments.nodes,
+            slots_per_node=arguments.slots_per_node,
+            active_job_quota=arguments.active_job_quota,
+            allow_remote=arguments.allow_remote,
+            auto_storage=arguments.auto_storage,
+            task_path=arguments.task_path,
+        )
+        from airflow_provider_jobmanager.local import serve  # noqa: PLC0415  `--help` needs no web server
+
+        serve(settings, say=_say)
+    except SettingsError as error:
+        arguments.parser.error(str(error))
+    return 0
+
+
+def _say(line: str) -> None:
+    # Flushed: whoever reads it through a pipe waits for it.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
