@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+    from airflow_provider_jobmanager.local import LocalBatch
 
 # Before anything imports Airflow, which reads its settings and makes its home when it is imported.
 for _name in list(os.environ):
@@ -49,14 +51,28 @@ def airflow_db(migrated_databases: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory, migrated_databases: Path) -> Iterator[AirflowHome]:
+def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBatch]:
+    """The local Batch service that `airflow` is connected to; its tasks find the interpreter of the tests."""
+    from airflow_provider_jobmanager.local import LocalBatch, Settings
+
+    path = os.pathsep.join([str(Path(sys.executable).parent), Settings().task_path])
+    with LocalBatch(Settings(port=0, state_dir=tmp_path_factory.mktemp("batch"), task_path=path)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, migrated_databases: Path, batch: LocalBatch
+) -> Iterator[AirflowHome]:
     """A running Airflow: API server, scheduler, DAG processor, triggerer. Each test adds DAGs with names of its own.
 
-    Whoever kills or pauses a component starts it again before the test ends.
+    Its connection `azure_batch_default` leads to `batch`. Whoever kills or pauses a component starts it again before
+    the test ends.
     """
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
 
-    with AirflowHome(tmp_path_factory.mktemp("airflow")) as home:
+    environment = {"AIRFLOW_CONN_AZURE_BATCH_DEFAULT": batch.connection_json()}
+    with AirflowHome(tmp_path_factory.mktemp("airflow"), environment=environment) as home:
         home.migrate(migrated_databases)
         home.start()
         home.wait_healthy()
