@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.batch.secrets import redact
-from airflow_provider_jobmanager.errors import JobManagerError, ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -77,16 +77,21 @@ class Account:
         return f"{self.endpoint} (connection {self.conn_id!r})"
 
     def sdk_client(self, **options: Any) -> BatchClient:
-        """The SDK's synchronous client for this account, for calls of one's own."""
+        """The SDK's synchronous client for this account, for calls of one's own.
+
+        Raises:
+            AccountError: a certificate can't be read, or workload identity is not set up on this machine.
+        """
         from azure.batch import BatchClient  # noqa: PLC0415 - costs a quarter of a second, which a DAG file must not pay
 
-        return BatchClient(self.endpoint, self.credential.sync(), **self._client_options(), **options)
+        return BatchClient(self.endpoint, self._named(self.credential.sync), **self._client_options(), **options)
 
     def sdk_async_client(self, **options: Any) -> AsyncBatchClient:
         """The SDK's asynchronous client likewise. Slow the first time: keep it off an event loop."""
         from azure.batch.aio import BatchClient as AsyncBatchClient  # noqa: PLC0415 - as above
 
-        return AsyncBatchClient(self.endpoint, self.credential.asynchronous(), **self._client_options(), **options)
+        credential = self._named(self.credential.asynchronous)
+        return AsyncBatchClient(self.endpoint, credential, **self._client_options(), **options)
 
     def client(self) -> Client:
         """Somewhere to run flows."""
@@ -95,6 +100,12 @@ class Account:
     async def async_client(self) -> AsyncClient:
         """Somewhere to run flows on an event loop; imports and credential work happen off it."""
         return AsyncClient(self, await asyncio.to_thread(self.sdk_async_client))
+
+    def _named(self, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except AccountError as error:
+            raise _of_connection(error, self) from error
 
     def _client_options(self) -> dict[str, Any]:
         from azure.core.pipeline.policies import HttpLoggingPolicy  # noqa: PLC0415 - as above
@@ -144,8 +155,6 @@ class Client:
         while exchange.request is not None:
             try:
                 response = self.sdk.send_request(exchange.request, **_OPTIONS)
-            except JobManagerError:
-                raise  # the credential's own error
             except Exception as error:
                 raise _translated(error, call, self.account) from error
             exchange.take(response)
@@ -189,8 +198,6 @@ class AsyncClient:
         while exchange.request is not None:
             try:
                 response = await self.sdk.send_request(exchange.request, **_OPTIONS)
-            except JobManagerError:
-                raise  # the credential's own error
             except Exception as error:
                 raise _translated(error, call, self.account) from error
             exchange.take(response)
@@ -284,11 +291,17 @@ def _translated(error: Exception, call: Call, account: Account) -> Exception:
 
     if isinstance(error, HttpResponseError) and error.response is not None and _from_batch(error, account):
         return _refusal(error, call, account)
+    if isinstance(error, AccountError):
+        return _of_connection(error, account)
     if refused := account.credential.explain(error, account.conn_id):
         return refused
     if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
         return ServiceUnavailable(f"{call}: no answer from {account}: {_first_line(error)}")
     return error
+
+
+def _of_connection(error: AccountError, account: Account) -> AccountError:
+    return AccountError(f"Connection {account.conn_id!r}: {error}")
 
 
 def _from_batch(error: Any, account: Account) -> bool:
@@ -354,8 +367,10 @@ _http_log = logging.getLogger("airflow_provider_jobmanager.http")
 
 
 def _quieten() -> None:
-    # azure-core logs two INFO records for each request, which would fill task logs; set this logger to INFO to see
-    # them. The model base logs a traceback for each error body that is not JSON, which we report ourselves.
-    if _http_log.level == logging.NOTSET:
-        _http_log.setLevel(logging.WARNING)
+    # azure-core logs two INFO records for each request, and azure-identity some for each look at its cache, which would
+    # fill task logs; set these loggers to INFO to see them. The model base logs a traceback for each error body that is
+    # not JSON, which we report ourselves.
+    for talkative in (_http_log, logging.getLogger("azure.identity")):
+        if talkative.level == logging.NOTSET:
+            talkative.setLevel(logging.WARNING)
     logging.getLogger("azure.batch._utils.model_base").setLevel(logging.ERROR)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 import threading
 from functools import lru_cache
 from http import HTTPStatus
@@ -191,8 +192,8 @@ class Credential:
         said = _first_line(error)
         what = f"Connection {conn_id!r} got no token with {self}: {said}"
         for cause in _causes(error):
-            status = getattr(getattr(cause, "response", None), "status_code", None)
-            if status == HTTPStatus.TOO_MANY_REQUESTS or (status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            status = _status(cause)
+            if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return ServiceUnavailable(what, status=status)
             # Without an endpoint for managed identities, waiting for one does not help: that is an answer.
             if self.method not in ("managed_identity", "default") and isinstance(
@@ -274,7 +275,7 @@ class Tokens:
             try:
                 self._held = self._make()
             except (OSError, ValueError) as error:
-                raise AccountError(f"The credential can't be used: {_first_line(error)}") from error
+                raise AccountError(f"its credential can't be used: {_first_line(error)}") from error
 
     def get_token_info(self, *scopes: str, options: Any = None) -> Any:
         """A token that holds for a while, as azure-core asks for it.
@@ -292,6 +293,8 @@ class Tokens:
             except ClientAuthenticationError:
                 self._held = None
                 raise
+            except OSError as error:  # the file with the federated token
+                raise AccountError(f"its credential can't be used: {error}") from error
 
     def close(self) -> None:
         """Nothing: tokens outlive the clients that use them."""
@@ -328,6 +331,12 @@ def _tokens_of(credential: Credential) -> Tokens:
     tokens = Tokens(credential._make)
     tokens.prepare()
     return tokens
+
+
+def _status(error: BaseException) -> int:
+    """HTTP status of the answer that an error tells of, 0 for none. MSAL has it in its text alone."""
+    said = re.fullmatch(r"HTTP Error: (\d{3})", str(error))
+    return int(said[1] if said else getattr(getattr(error, "response", None), "status_code", 0))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
