@@ -17,7 +17,7 @@ import hashlib
 import hmac
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import jwt
 from attrs import field, frozen
@@ -292,11 +292,21 @@ def _strings_to_sign(account: str, asking: Asking) -> Iterator[str]:
     """Every spelling of what a client may have signed, the documented one first, none of them twice."""
     seen = set()
     for fields in _header_fields(asking):
-        for query in _queries(asking.query):
-            text = f"{asking.method}\n{fields}/{account}{asking.path}{query}"
-            if text not in seen:
-                seen.add(text)
-                yield text
+        for path in _paths(asking.path):
+            for query in _queries(asking.query):
+                text = f"{asking.method}\n{fields}/{account}{path}{query}"
+                if text not in seen:
+                    seen.add(text)
+                    yield text
+
+
+def _paths(path: str) -> Iterator[str]:
+    """The path as it arrived, and with all percent-encoded that can be.
+
+    Python's client signs ``/jobs/schedule%3Ajob-1``, and the asynchronous transport below it sends the colon bare.
+    """
+    yield path
+    yield "/".join(quote(unquote(part), safe="") for part in path.split("/"))
 
 
 def _header_fields(asking: Asking) -> Iterator[str]:

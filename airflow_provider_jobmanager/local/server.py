@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSIONS = ("2023-05-01.17.0", "2023-11-01.18.0", "2024-02-01.19.0", "2024-07-01.20.0", "2025-06-01")
+# The oldest is what the JavaScript client sends.
+VERSIONS = ("2022-10-01.16.0", "2023-05-01.17.0", "2023-11-01.18.0", "2024-02-01.19.0", "2024-07-01.20.0", "2025-06-01")
 MAX_BODY = 1_048_576
 JOURNAL_LENGTH = 10_000
 
@@ -290,6 +291,8 @@ class _Plain(Response):
 
     def __init__(self, content: bytes, status: int, headers: Mapping[str, str], *, chunked: bool) -> None:
         super().__init__(content, status, headers)
+        if status == 204:  # noqa: PLR2004 - no content; recorded traffic says its length nevertheless
+            self.raw_headers.append((b"content-length", b"0"))
         if chunked and "content-length" not in {name.lower() for name in headers}:
             self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
 
