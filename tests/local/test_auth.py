@@ -94,6 +94,15 @@ def _split(url: str) -> tuple[str, str]:
     return parts.path, parts.query
 
 
+def test_a_transport_may_decode_what_was_signed_encoded():
+    signed = signed_by_sdk(HttpRequest("GET", "http://h/jobs/hourly%3Ajob-1/tasks/t/files/wd%2Fa%20b.txt"))
+    sent = Asking("GET", "/jobs/hourly:job-1/tasks/t/files/wd%2Fa%20b.txt", "", signed.headers)
+    another = Asking("GET", "/jobs/hourly:job-1/tasks/t/files/wd/a%20b.txt", "", signed.headers)
+
+    assert AUTHENTICATOR.authenticate(sent, NOW)
+    assert refusal(another).code == "AuthenticationFailed"
+
+
 def test_a_date_header_will_do():
     request = asking(ocp_date="", date=http_date(NOW))
 

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_jobmanager.local import LocalBatch, Settings
+from tests.local.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[LocalBatch]:
+    """One service for all clients."""
+    with LocalBatch(Settings(port=0)) as batch:
+        yield batch
+
+
+@pytest.fixture
+def batch(service: LocalBatch) -> LocalBatch:
+    """The service with a clean slate."""
+    service.reset()
+    return service
+
+
+@pytest.fixture
+def wire(batch: LocalBatch) -> Iterator[Wire]:
+    """The bare wire to it."""
+    bare = Wire(batch)
+    yield bare
+    bare.close()
