@@ -154,10 +154,11 @@ class Client:
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
-                response = self.sdk.send_request(exchange.request, **_OPTIONS)
+                response = self.sdk.send_request(exchange.request, stream=call.content, **_OPTIONS)
+                body = _read(response, call.limit) if call.content else response.content
             except Exception as error:
-                raise _translated(error, call, self.account) from error
-            exchange.take(response)
+                raise _translated(_with_reason(error), call, self.account) from error
+            exchange.take(response, body)
         return exchange.answer
 
     def close(self) -> None:
@@ -197,15 +198,60 @@ class AsyncClient:
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
-                response = await self.sdk.send_request(exchange.request, **_OPTIONS)
+                response = await self.sdk.send_request(exchange.request, stream=call.content, **_OPTIONS)
+                body = await _read_async(response, call.limit) if call.content else response.content
             except Exception as error:
-                raise _translated(error, call, self.account) from error
-            exchange.take(response)
+                raise _translated(await _with_reason_async(error), call, self.account) from error
+            exchange.take(response, body)
         return exchange.answer
 
     async def close(self) -> None:
         """Close the client's connections; the identity's tokens are kept for the next client."""
         await self.sdk.close()
+
+
+def _read(response: Any, limit: int | None) -> bytes:
+    """The body of a streamed answer, no more of it than asked for: memory is bounded even when a range is ignored."""
+    data = bytearray()
+    for chunk in response.iter_bytes():
+        data += chunk
+        if limit is not None and len(data) >= limit:
+            break
+    response.close()
+    return bytes(data if limit is None else data[:limit])
+
+
+async def _read_async(response: Any, limit: int | None) -> bytes:
+    """As :func:`_read`."""
+    data = bytearray()
+    async for chunk in response.iter_bytes():
+        data += chunk
+        if limit is not None and len(data) >= limit:
+            break
+    await response.close()
+    return bytes(data if limit is None else data[:limit])
+
+
+def _with_reason(error: Exception) -> Exception:
+    """A streamed refusal with its body read, where the reason stands; or what came in the way of that."""
+    read = getattr(getattr(error, "response", None), "read", None)
+    try:
+        if read is not None:
+            read()
+    except Exception as broken:  # noqa: BLE001 - not hidden: the caller raises it
+        return broken
+    return error
+
+
+async def _with_reason_async(error: Exception) -> Exception:
+    """As :func:`_with_reason`."""
+    read = getattr(getattr(error, "response", None), "read", None)
+    try:
+        if read is not None:
+            await read()
+    except Exception as broken:  # noqa: BLE001 - as above
+        return broken
+    return error
 
 
 def _thrower(flow: Flow[T], error: ServiceError) -> Callable[[], Call | Pause]:
@@ -229,13 +275,12 @@ class _Exchange:
             params["maxresults"] = str(min(_PAGE, call.limit or _PAGE))
         self.request: Any = self._request(call.path, params)
 
-    def take(self, response: Any) -> None:
+    def take(self, response: Any, body: bytes) -> None:
         """Take a response in; sets the next request, or None at the end."""
         self.request = None
         headers = {name.lower(): value for name, value in response.headers.items()}
-        if self.call.content:
-            data: Any = response.content
-        else:
+        data: Any = body
+        if not self.call.content:
             data = _json(response, self.call)
             if self.call.method == "GET" and not isinstance(data, dict):
                 raise ServiceUnavailable(f"{self.call}: the answer is not one of Batch", status=response.status_code)

@@ -28,7 +28,7 @@ class Call:
         json: body, None for none.
         headers: extra headers.
         pages: follow ``odata.nextLink`` and answer with all rows as one list.
-        limit: with ``pages``, stop after that many rows.
+        limit: with ``pages``, stop after that many rows; with ``content``, after that many bytes.
         content: answer with the bytes of the body (a file), not with JSON.
     """
 
@@ -106,7 +106,8 @@ def file(*parts: str, first: int | None = None, last: int | None = None) -> Call
     The service takes the range as ``ocp-range`` and answers 200 (recorded traffic of the service).
     """
     headers = {} if first is None else {"ocp-range": f"bytes={first}-{'' if last is None else last}"}
-    return Call("GET", path(*parts), headers=headers, content=True)
+    limit = None if first is None or last is None else last - first + 1
+    return Call("GET", path(*parts), headers=headers, content=True, limit=limit)
 
 
 def head(*parts: str) -> Call:

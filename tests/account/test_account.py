@@ -111,6 +111,21 @@ def test_a_file_is_bytes(kind: str) -> None:
     assert server.requests[0].headers["ocp-range"] == "bytes=0-9"
 
 
+def test_a_server_that_ignores_the_range_costs_no_memory(kind: str) -> None:
+    with ScriptedServer(lambda _: Reply(200, b"x" * 30_000_000, {"Content-Type": "text/plain"})) as server:
+        got = run(kind, server.url, once(calls.file("jobs", "j", "tasks", "t", "files", "a.txt", first=0, last=999)))
+
+    assert got.data == b"x" * 1000
+
+
+def test_a_file_that_is_refused_tells_why(kind: str) -> None:
+    reply = error(409, "TaskFilesUnavailable", "The files are gone.")
+    with ScriptedServer(lambda _: reply) as server, pytest.raises(ServiceRefused) as caught:
+        run(kind, server.url, once(calls.file("jobs", "j", "tasks", "t", "files", "a.txt", first=0, last=9)))
+
+    assert (caught.value.code, caught.value.message) == ("TaskFilesUnavailable", "The files are gone.")
+
+
 def test_a_refusal_tells_all_that_the_service_said(kind: str) -> None:
     reply = error(409, "ActiveJobAndScheduleQuotaReached", "Too many.", Reason="100 of 100")
     with ScriptedServer(lambda _: reply) as server, pytest.raises(ServiceRefused) as caught:
