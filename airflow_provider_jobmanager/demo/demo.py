@@ -21,6 +21,8 @@ import attrs
 from rich.console import Console
 from rich.markup import escape
 
+from airflow_provider_jobmanager.demo.airflow_api import AirflowApiError
+from airflow_provider_jobmanager.demo.airflow_home import AirflowHome, AirflowHomeError
 from airflow_provider_jobmanager.demo.examples import examples_folder, served
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from azure.batch.models import BatchJob, BatchTask
 
     from airflow_provider_jobmanager.demo.airflow_api import AirflowApi
-    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
 
 GOOD_DAG = "example_job_manager"
 BAD_DAG = "example_failing_manager"
@@ -92,6 +93,21 @@ class Demo:
         """Runs it and returns the exit code."""
         self.console.print("[bold]A DAG runs a job manager task[/bold], on a real Airflow and a local Batch service.")
         self.console.print(f"All that they write is in {self.folder}\n", soft_wrap=True)
+        try:
+            self._play()
+        except (AirflowApiError, AirflowHomeError) as error:
+            self.unmet.append(escape(str(error)))
+        else:
+            self.say("Nothing of it runs any more")
+        if self.unmet:
+            self.console.print(f"\n[bold red]Not as it should be:[/bold red] {'; '.join(self.unmet)}", soft_wrap=True)
+            self.console.print(f"The logs are in {self.folder}", soft_wrap=True)
+            return 1
+        self.console.print("\n[bold green]All as it should be.[/bold green]")
+        return 0
+
+    def _play(self) -> None:
+        """The whole, from the first process to the last."""
         with self._stage() as (airflow, batch, scripts):
             runs = {
                 GOOD_DAG: airflow.api.trigger(
@@ -103,13 +119,6 @@ class Demo:
             self._summarise(airflow.api, batch, followed)
             with self.console.status("Ending everything"):
                 airflow.stop(grace=3)  # nothing is left in them to be lost
-        self.say("Nothing of it runs any more")
-        if self.unmet:
-            self.console.print(f"\n[bold red]Not as it should be:[/bold red] {'; '.join(self.unmet)}.")
-            self.console.print(f"The logs are in {self.folder}", soft_wrap=True)
-            return 1
-        self.console.print("\n[bold green]All as it should be.[/bold green]")
-        return 0
 
     def say(self, text: str) -> None:
         """Prints a line with the seconds since the start."""
@@ -123,7 +132,6 @@ class Demo:
             from azure.batch import BatchClient  # noqa: PLC0415
             from azure.core.credentials import AzureNamedKeyCredential  # noqa: PLC0415
 
-            from airflow_provider_jobmanager.demo.airflow_home import AirflowHome  # noqa: PLC0415
             from airflow_provider_jobmanager.local import LocalBatch, Settings  # noqa: PLC0415
 
             examples = examples_folder()
