@@ -163,7 +163,7 @@ def _credential(fields: _Fields, endpoint: str, cloud: Cloud) -> Credential:
     if method == "account_key":
         return _account_key(fields, endpoint)
     tenant, client, secret = fields.text("tenant_id"), fields.text("client_id"), ""
-    certificate_path, certificate = fields.text("certificate_path"), fields.text("private_key")
+    certificate_path, certificate = fields.text("certificate_path"), _pem(fields.text("private_key"))
     if method == "managed_identity":
         tenant, client = "", fields.text("managed_identity_client_id")
     elif method == "default":
@@ -192,6 +192,19 @@ def _credential(fields: _Fields, endpoint: str, cloud: Cloud) -> Credential:
         token_file=fields.text("workload_identity_file") if method == "workload_identity" else "",
         authority=_authority(fields, cloud),
         scope=_scope(fields, cloud),
+    )
+
+
+def _pem(text: str) -> str:
+    """A PEM text with the line breaks that a field of one line takes out of it."""
+    blocks = re.findall(r"-----BEGIN ([A-Z0-9 ]+)-----(.+?)-----END \1-----", text.replace("\\n", "\n"), re.DOTALL)
+    if not blocks or any(":" in body for _, body in blocks):  # no PEM, or one with headers, whose lines matter
+        return text
+    return "".join(
+        "\n".join(
+            [f"-----BEGIN {label}-----", *re.findall(".{1,64}", "".join(body.split())), f"-----END {label}-----", ""]
+        )
+        for label, body in blocks
     )
 
 

@@ -37,14 +37,18 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-class-name": "airflow_provider_jobmanager.hooks.job_manager.AzureBatchJobManagerHook",
                 "hook-name": "Azure Batch (job manager)",
                 "ui-field-behaviour": {
-                    "hidden-fields": ["host", "schema", "port"],
+                    # The port means nothing here, and is shown because Airflow 3.3.2 refuses to test a connection that
+                    # is stored without one (it sends 0 for none and finds that the port differs).
+                    "hidden-fields": ["host", "schema"],
                     "relabeling": {
+                        "port": "Port (any; the Test button wants one)",
                         "login": "Account name or client ID",
                         "password": "Account key or client secret",
                     },
                     "placeholders": {
                         "login": "name of the Batch account (for an account key)",
                         "password": "empty for managed and workload identities",
+                        "port": "443",
                     },
                 },
                 "conn-fields": {

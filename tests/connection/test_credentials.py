@@ -133,6 +133,7 @@ KINDS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "certificate file": ({**APP, "certificate_path": "<path>"}, LOGIN, APPLICATION),
     "certificate text": ({**APP, "private_key": "<text>"}, LOGIN, APPLICATION),
+    "certificate text that went through the form": ({**APP, "private_key": "<line>"}, LOGIN, APPLICATION),
     "user-assigned identity": ({"managed_identity_client_id": USER_ASSIGNED}, "identity", USER_ASSIGNED),
     "system-assigned identity": ({"auth_method": "managed_identity"}, "identity", SYSTEM_ASSIGNED),
     "workload identity": ({**APP, "workload_identity_file": "<token>"}, LOGIN, APPLICATION),
@@ -161,7 +162,13 @@ def test_every_kind_of_credential_gets_a_token_that_the_service_takes(  # noqa: 
     filled, host, who = KINDS[name]
     token_file = tmp_path / "token"
     token_file.write_text(FEDERATED_TOKEN)
-    stand_ins = {"<path>": str(certificate), "<text>": certificate.read_text(), "<token>": str(token_file)}
+    text = certificate.read_text()
+    stand_ins = {
+        "<path>": str(certificate),
+        "<text>": text,
+        "<line>": text.replace("\n", ""),  # an input element of one line takes the breaks away
+        "<token>": str(token_file),
+    }
     fields = {key: stand_ins.get(value, value) for key, value in filled.items()}
     environment = fields.pop("env", None)
     if environment:

@@ -50,7 +50,7 @@ def test_airflow_takes_the_form_without_importing_the_hook() -> None:
     widgets = manager._connection_form_widgets
     assert {widget.field_name for key, widget in widgets.items() if key.split("__")[1] == CONN_TYPE} == set(FIELDS)
     assert widgets[f"extra__{CONN_TYPE}__private_key"].is_sensitive
-    assert set(manager.field_behaviours[CONN_TYPE]["hidden_fields"]) == {"host", "schema", "port"}
+    assert set(manager.field_behaviours[CONN_TYPE]["hidden_fields"]) == {"host", "schema"}
 
 
 def test_what_holds_a_secret_is_masked_by_its_name() -> None:
