@@ -6,6 +6,7 @@ normalised, enumerations in their own case, unset members dropped), or raises th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import errors, formats
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     Check = Callable[[Any, str], Any]
 
 INT32 = 2**31 - 1
+_NUMBER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 
 
 def text(*, longest: int | None = None, shortest: int = 0) -> Check:
@@ -40,16 +42,23 @@ def identifier(value: Any, name: str) -> str:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """True or false."""
+    """True or false; in quotes will do, see :func:`integer`."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     if not isinstance(value, bool):
         raise _wrong_type(name, "a boolean", value)
     return value
 
 
 def integer(low: int = -INT32 - 1, high: int = INT32, *, code: str = "InvalidPropertyValue") -> Check:
-    """A whole number within bounds, both included."""
+    """A whole number within bounds, both included.
+
+    In quotes will do: OData readers convert a text to the type of its property, and the Azure CLI counts on it.
+    """
 
     def check(value: Any, name: str) -> int:
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise _wrong_type(name, "an integer", value)
         if not low <= value <= high:

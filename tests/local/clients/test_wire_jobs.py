@@ -776,3 +776,10 @@ def test_a_head_of_what_is_not_there_has_no_body(wire: Wire):
     assert (answer.status_code, answer.content) == (404, b"")
     assert "content-type" not in answer.headers
     assert "content-length" not in answer.headers
+
+
+def test_numbers_and_booleans_in_quotes_will_do(wire: Wire):
+    found = job(wire, priority="3", usesTaskDependencies="true")
+
+    assert (found["priority"], found["usesTaskDependencies"]) == (3, True)
+    assert wire.send("PATCH", "/jobs/job", {"priority": "high"}).json()["code"] == "InvalidRequestBody"
