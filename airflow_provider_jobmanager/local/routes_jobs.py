@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors
+from airflow_provider_jobmanager.local import documents, errors, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _RUN_ORDER = (
 
 def render(x: Exchange, job: Job) -> Doc:
     """A job as it is read."""
-    doc = {**job.doc, "url": x.url("jobs", job.id)}
+    doc = versions.job({**job.doc, "url": x.url("jobs", job.id)}, x.version)
     return documents.hide_secrets(documents.in_order(doc, documents.JOB_ORDER))
 
 

@@ -17,7 +17,7 @@ from attrs import define, frozen
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from airflow_provider_jobmanager.local import errors, formats, routes
+from airflow_provider_jobmanager.local import errors, formats, routes, versions
 from airflow_provider_jobmanager.local.auth import Asking, Authenticator, Identity
 from airflow_provider_jobmanager.local.control import PREFIX, Control
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The oldest is what the JavaScript client sends.
-VERSIONS = ("2022-10-01.16.0", "2023-05-01.17.0", "2023-11-01.18.0", "2024-02-01.19.0", "2024-07-01.20.0", "2025-06-01")
 MAX_BODY = 1_048_576
 JOURNAL_LENGTH = 10_000
 
@@ -143,8 +141,8 @@ class Service:
         version = state.query.get("api-version")
         if version is None:
             raise errors.refuse("MissingRequiredQueryParameter", values={"QueryParameterName": "api-version"})
-        if version not in VERSIONS:
-            reason = f"The local Batch service speaks {', '.join(VERSIONS)}"
+        if version not in versions.VERSIONS:
+            reason = f"The local Batch service speaks {', '.join(versions.VERSIONS)}"
             raise errors.refuse("UnsupportedRequestVersion", values={"Version": version, "Reason": reason})
         state.version = version
 

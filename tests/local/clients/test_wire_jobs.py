@@ -54,7 +54,9 @@ def check_framing(answer: httpx.Response) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert parsedate_to_datetime(answer.headers["date"])
     assert len(answer.headers.get_list("date")) == 1
-    if answer.status_code in {200, 201, 202}:
+    if answer.request.method == "HEAD":
+        pass  # what is recorded says nothing of those that have no file behind them
+    elif answer.status_code in {200, 201, 202}:
         assert answer.headers.get("transfer-encoding") == "chunked"
         assert "content-length" not in answer.headers
     elif answer.status_code == 204:
