@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field, frozen
 
+from airflow_provider_jobmanager.batch.calls import Pause
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Generator
 
     from airflow_provider_jobmanager.account import AsyncClient
     from airflow_provider_jobmanager.batch.calls import Flow, Json
@@ -113,6 +113,11 @@ class Sight:
         """Whether the last that was heard is no usable answer."""
         return self._trouble is not None
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last that was heard is a refusal."""
+        return self._refused_since is not None
+
     def lost(self, error: ServiceError) -> Trouble | GaveUp | None:
         """No usable answer came; what is to be told of it, if anything is new."""
         now = self.clock()
@@ -138,40 +143,70 @@ class Sight:
         return Recovered(self.clock() - self._blind_since)
 
 
+@define
+class Insistence(Patience):
+    """The patience of somebody who tells of trouble, and ends when sight is lost for too long.
+
+    Attributes:
+        sight: how long that is.
+        say: is told of trouble and of its end.
+    """
+
+    sight: Sight = field(kw_only=True)
+    say: Callable[[Trouble | Recovered], None] = field(kw_only=True)
+
+    def pause(self, cause: ServiceError) -> Generator[Pause, object, None]:
+        """Wait a little longer than the last time.
+
+        Raises:
+            OutOfSight: the service could not be asked for too long.
+        """
+        news = self.sight.lost(cause)
+        if isinstance(news, GaveUp):
+            raise OutOfSight(news) from cause
+        if news is not None:
+            self.say(news)
+        yield Pause(self.next_pause(retry_after(cause)))
+
+    def answered(self) -> None:
+        """A usable answer came."""
+        super().answered()
+        if not self.sight.refused:
+            # A refusal is over when the whole conversation went well: another call of it may be what is refused.
+            self.went_well()
+
+    def went_well(self) -> None:
+        """Tell that the trouble is over, if there was any."""
+        if recovered := self.sight.regained():
+            self.say(recovered)
+
+
 async def insist(
     client: AsyncClient,
-    flow: Callable[[], Flow[T]],
+    flow: Callable[[Patience], Flow[T]],
     sight: Sight,
     say: Callable[[Trouble | Recovered], None],
-    *,
-    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
 ) -> T:
-    """Hold a conversation, from its beginning again and again while the service can't be asked.
+    """Hold a conversation although the service can't be asked, or refuses for a while.
 
     Args:
         client: runs it.
-        flow: begins it; without patience of its own, or trouble is told late.
+        flow: begins it with a patience that waits trouble out. After a refusal it begins anew.
         sight: how long to try.
         say: is told of trouble and of its end.
-        sleep: for tests to replace.
 
     Raises:
         OutOfSight: the service could not be asked for too long.
     """
-    patience = patience_without_end()
+    patience = Insistence(longest=_LONGEST_PAUSE, sight=sight, say=say)
     while True:
         try:
-            result = await client.perform(flow())
+            result = await client.perform(flow(patience))
         except ServiceError as error:
-            news = sight.lost(error)
-            if isinstance(news, GaveUp):
-                raise OutOfSight(news) from error
-            if news is not None:
-                say(news)
-            await sleep(patience.next_pause(retry_after(error)))
+            for pause in patience.pause(error):
+                await client.sleep(pause.seconds)
         else:
-            if recovered := sight.regained():
-                say(recovered)
+            patience.went_well()
             return result
 
 

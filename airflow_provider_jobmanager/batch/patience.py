@@ -52,6 +52,10 @@ class Patience:
         self.waited += seconds
         yield Pause(seconds)
 
+    def answered(self) -> None:
+        """A usable answer came: the next pause is a short one again."""
+        self.attempts = 0
+
     def next_pause(self, retry_after: float | None = None) -> float:
         """Seconds to wait now."""
         ceiling = min(self.longest, 0.5 * 2.0 ** min(self.attempts, 16))
@@ -72,5 +76,5 @@ def patiently(call: Call, patience: Patience) -> Flow[Answer]:
         else:
             if answer is None:
                 raise TypeError(f"{call} was sent no answer")
-            patience.attempts = 0
+            patience.answered()
             return answer

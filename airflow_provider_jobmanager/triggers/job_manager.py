@@ -233,7 +233,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
     async def _judge(self, wait: Wait, job: Json | None) -> Verdict:
         if job is None:
             return Verdict(job_id=self.job_id, status="lost", manager_id=self.manager_id)
-        reading = insist(wait.client, lambda: self._verdict(job), wait.sight, self._say)
+        reading = insist(wait.client, lambda patience: self._verdict(patience, job), wait.sight, self._say)
         remaining = self._remaining()
         try:
             # The job is over: a deadline that passes now leaves the time to say how it ended.
@@ -244,14 +244,14 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             raise RuntimeError(f"Job {self.job_id!r} was completed and is not any more")
         return verdict
 
-    def _verdict(self, job: Json | None = None) -> Flow[Verdict | None]:
+    def _verdict(self, patience: Patience, job: Json | None = None) -> Flow[Verdict | None]:
         return flows.read_verdict(
             self.job_id,
             job=job,
             wait_for=self.wait_for,
             manager_id=self.manager_id,
             children_count=self.children_count,
-            patience=Patience(seconds=0),  # trouble is waited out, and told, by who reads
+            patience=patience,
         )
 
     async def _watch_manager(self, wait: Wait) -> None:
@@ -271,14 +271,13 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 - not hidden: whoever waits raises it
             wait.tell(Broken(error))
 
-    def _manager_verdict(self) -> Flow[Verdict | None]:
-        patience = Patience(seconds=0)
+    def _manager_verdict(self, patience: Patience) -> Flow[Verdict | None]:
         if not self.manager_id:
             job = yield from flows.find_job(self.job_id, patience=patience)
             self.manager_id = manager_id_of(job or {})
         if not self.manager_id or not (yield from flows.task_is_over(self.job_id, self.manager_id, patience=patience)):
             return None
-        return (yield from self._verdict())
+        return (yield from self._verdict(patience))
 
     async def _tell(self, wait: Wait) -> None:
         try:
@@ -313,7 +312,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
     async def _last_look(self, wait: Wait) -> Verdict | None:
         """What became of the job while nobody looked, such as before a triggerer came back too late."""
         try:
-            verdict = await asyncio.wait_for(wait.client.perform(self._verdict()), _LAST_LOOK_SECONDS)
+            verdict = await asyncio.wait_for(wait.client.perform(self._verdict(Patience())), _LAST_LOOK_SECONDS)
         except (ServiceError, asyncio.TimeoutError):
             return None
         if verdict is None or verdict.status == "lost":
@@ -340,13 +339,15 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         async with shared_client(account) as client:
             sight = Sight(self.out_of_sight)
             while True:
-                job_id = await insist(client, self._newest_job, sight, self._say)
+                job_id = await insist(
+                    client,
+                    lambda patience: flows.newest_job(self.job_schedule_id, patience=patience),
+                    sight,
+                    self._say,
+                )
                 if job_id:
                     return job_id
                 await asyncio.sleep(max(self.poll_interval, _SCHEDULE_SECONDS))
-
-    def _newest_job(self) -> Flow[str | None]:
-        return flows.newest_job(self.job_schedule_id, patience=Patience(seconds=0))
 
     def _check_job_id(self) -> None:
         # Rendered in the triggerer, a template may come to anything.
