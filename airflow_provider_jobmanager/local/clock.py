@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 class Clock:
     """A clock that runs with the machine until told otherwise.
 
+    Args:
+        stopped_at: begin stopped at this time, so that a test can be repeated to the microsecond.
+
     Attributes:
         skew: how far the clock that clients see (``Date`` header, age of signatures) is ahead of the service's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stopped_at: datetime | None = None) -> None:
         self._lock = threading.Lock()
         self._offset = timedelta()
-        self._stopped_at: datetime | None = None
+        self._stopped_at = stopped_at
         self._follow: Callable[[datetime], None] | None = None
         self._wake: Callable[[], None] | None = None
         self.skew = timedelta()

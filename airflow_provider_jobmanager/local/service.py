@@ -115,7 +115,11 @@ class LocalBatch:
         """
         self.root = Path(tempfile.mkdtemp(prefix="jobmanager-")) if self._temporary else self._state_dir()
         self._lock = _lock(self.root)
-        self._socket = _listen(self.settings)
+        try:
+            self._socket = _listen(self.settings)
+        except SettingsError:
+            self._let_go()
+            raise
         self._port = self._socket.getsockname()[1]
         self._runner = Processes(self.settings.auto_storage)
         store = Store(None if self._temporary else self.root / "state.sqlite3")
@@ -163,9 +167,7 @@ class LocalBatch:
         self._runner.close()
         self.engine.store.close()
         self._socket.close()
-        self._lock.close()
-        if self._temporary:
-            shutil.rmtree(self.root, ignore_errors=True)
+        self._let_go()
         self._thread = None
 
     def reset(self) -> None:
@@ -212,6 +214,11 @@ class LocalBatch:
         self.stop()
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        self._lock.close()
+        if self._temporary:
+            shutil.rmtree(self.root, ignore_errors=True)
 
     def _state_dir(self) -> Path:
         root = self.settings.state_dir

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import Settings
+from airflow_provider_jobmanager.local.clock import Clock
 from airflow_provider_jobmanager.local.engine import Engine
 from airflow_provider_jobmanager.local.launches import Outcome
 from airflow_provider_jobmanager.local.store import Store
@@ -53,10 +54,15 @@ class Commands:
 class Account:
     """An engine under a stopped clock, and short ways to ask it."""
 
-    def __init__(self, root: Path, *, database: Path | None = None, **settings: Any) -> None:
+    def __init__(
+        self, root: Path, *, database: Path | None = None, start: datetime | None = None, **settings: Any
+    ) -> None:
         self.commands = Commands()
-        self.engine = Engine(Settings(**settings), Store(database), self.commands, root)
-        self.engine.clock.stop()
+        store = Store(database)
+        if store._disk is not None:  # a test is not killed together with its machine
+            store._disk.execute("PRAGMA synchronous = OFF")
+        clock = Clock(start or datetime(2026, 1, 1, tzinfo=timezone.utc))
+        self.engine = Engine(Settings(**settings), store, self.commands, root, clock)
         self.engine.open()
 
     def create(self, job_id: str = "job", **settings: Any) -> Job:

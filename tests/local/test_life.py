@@ -1,0 +1,143 @@
+"""The service as a process: how it starts, how it is stopped, what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from azure.batch import BatchClient
+from azure.batch import models as sdk
+from azure.core.credentials import AzureNamedKeyCredential
+
+from airflow_provider_jobmanager.local import LocalBatch, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+START = """
+import sys
+from pathlib import Path
+from airflow_provider_jobmanager.local import Settings, serve
+serve(Settings(port=0, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
+"""
+PREFIX = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT='"
+
+
+class Process:
+    """A service in a process of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, str(state_dir)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith(PREFIX), line
+        self.connection: dict[str, Any] = json.loads(line[len(PREFIX) : -2])
+        credential = AzureNamedKeyCredential(self.connection["login"], self.connection["password"])
+        self.client = BatchClient(self.connection["extra"]["account_url"], credential)
+
+    def end(self, how: int) -> int:
+        self.client.close()
+        self.process.send_signal(how)
+        code = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
+    started: list[Process] = []
+
+    def begin() -> Process:
+        started.append(Process(tmp_path / "state"))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        if each.process.poll() is None:
+            each.end(signal.SIGKILL)
+
+
+def until(condition: Callable[[], object], patience: float = 60.0) -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def manager(pids: Path, then: str) -> sdk.BatchJobManagerTask:
+    command = f"/bin/sh -c 'echo $$ >> {pids}; sleep 600 & echo $! >> {pids}; {then}'"
+    return sdk.BatchJobManagerTask(id="manager", command_line=command, run_exclusive=False)
+
+
+def create(service: Process, job_id: str, **settings: Any) -> None:
+    pool = sdk.BatchPoolInfo(pool_id="local")
+    service.client.create_job(sdk.BatchJobCreateOptions(id=job_id, pool_info=pool, **settings))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_with_all_its_tasks(start, tmp_path: Path, how: int):
+    service, pids = start(), tmp_path / "pids"
+    create(service, "job", job_manager_task=manager(pids, "wait"))
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    assert service.end(how) == 0
+    until(lambda: all(gone(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_a_kill_loses_nothing_and_its_tasks_run_again(start, tmp_path: Path):
+    service, pids = start(), tmp_path / "pids"
+    create(service, "job", job_manager_task=manager(pids, f"while [ ! -e {tmp_path}/go ]; do sleep 0.05; done"))
+    for n in range(20):
+        create(service, f"more{n}")
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    service.end(signal.SIGKILL)
+    before = [int(pid) for pid in pids.read_text().split()]
+    assert not any(gone(pid) for pid in before)
+    service = start()
+    until(lambda: len(pids.read_text().split()) == 4)
+    assert all(gone(pid) for pid in before)
+    assert sorted(job.id for job in service.client.list_jobs()) == sorted(["job", *(f"more{n}" for n in range(20))])
+    info = service.client.get_task("job", "manager").execution_info
+    assert (info.retry_count, info.requeue_count) == (0, 0)
+    (tmp_path / "go").touch()
+    until(lambda: service.client.get_job("job").state == "completed")
+    assert service.client.get_task("job", "manager").execution_info.exit_code == 0
+    assert service.end(signal.SIGTERM) == 0
+
+
+def test_two_services_do_not_share_a_state_directory(tmp_path: Path):
+    settings = Settings(port=0, state_dir=tmp_path)
+    with LocalBatch(settings), pytest.raises(SettingsError, match="Another local Batch service"):
+        LocalBatch(settings).start()
+
+
+def test_a_port_that_is_taken_is_a_clear_error():
+    with LocalBatch(Settings(port=0)) as batch:
+        port = int(batch.url.rpartition(":")[2])
+        with pytest.raises(SettingsError, match=f"can't listen on 127.0.0.1:{port}"):
+            LocalBatch(Settings(port=port)).start()
+
+
+def test_settings_that_can_not_work():
+    for wrong in ({"port": 70000}, {"account": "a b"}, {"key": "no base64"}, {"slots_per_node": 0}, {"key": ""}):
+        with pytest.raises(SettingsError, match=next(iter(wrong))):
+            Settings(**wrong)
+    assert "VGhl" not in repr(Settings())
