@@ -293,8 +293,6 @@ class _Plain(Response):
             self.raw_headers.append((b"content-length", b"0"))
         if chunked and "content-length" not in {name.lower() for name in headers}:
             self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
-        elif status == 204:  # noqa: PLR2004 - no content, and the service says so with a length
-            self.raw_headers.append((b"content-length", b"0"))
 
 
 def _operation_name(method: str, path: str) -> str | None:

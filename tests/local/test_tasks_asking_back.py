@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
-from tests.local.wire import Wire
+from tests.local.bare import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
