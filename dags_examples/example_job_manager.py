@@ -14,8 +14,9 @@ from airflow.sdk import DAG, Param
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
 from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
 
-# Chosen here rather than derived, so that the sensor knows it before the job exists. One per run.
-JOB_ID = "fan-out-{{ dag_run.run_after | ts_nodash }}"
+# Chosen here rather than derived, so that the sensor knows it before the job exists. One per run and try: Batch runs no
+# second job of the same id. So clear both tasks together.
+JOB_ID = "fan-out-{{ dag_run.run_after | ts_nodash }}-{{ ti.try_number }}"
 
 with DAG(
     "example_job_manager",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import re
 import shutil
@@ -87,6 +89,29 @@ def test_the_first_command_works_in_a_fresh_checkout_with_an_empty_home(tmp_path
     )
     assert Path(found.stdout.strip()) == target / "airflow_provider_jobmanager" / "_dags_examples"
     assert (target / "airflow_provider_jobmanager/_dags_examples/managers/fan_out.py").is_file()
+
+
+@pytest.mark.parametrize(
+    "path", ["operators.job_manager.AzureBatchJobManagerOperator", "sensors.job_manager.AzureBatchJobManagerSensor"]
+)
+def test_every_argument_is_described(path: str) -> None:
+    module, name = f"airflow_provider_jobmanager.{path}".rsplit(".", 1)
+    arguments = [
+        argument
+        for argument, parameter in inspect.signature(vars(importlib.import_module(module))[name]).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    assert len(arguments) > 5
+    text = (ROOT / "README.md").read_text()
+    assert [argument for argument in arguments if not re.search(rf"`{argument}\b", text)] == []
+
+
+def test_every_field_of_the_connection_form_is_described() -> None:
+    from airflow_provider_jobmanager.provider_info import get_provider_info
+
+    (connection_type,) = get_provider_info()["connection-types"]
+    text = (ROOT / "README.md").read_text()
+    assert [field for field in connection_type["conn-fields"] if f"`{field}`" not in text] == []
 
 
 def test_the_dags_run(airflow: AirflowHome) -> None:

@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task-path", default=_DEFAULTS.task_path, metavar="PATH", help="PATH of the tasks (default: %(default)s)"
     )
     parser.add_argument(
+        "--https",
+        action="store_true",
+        help="serve over TLS, with a certificate made at the start in the state directory",
+    )
+    parser.add_argument(
         "--allow-remote",
         action="store_true",
         help="let --host be reachable from other machines: whoever has the key then runs commands on this one",
@@ -65,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             active_job_quota=arguments.active_job_quota,
             allow_remote=arguments.allow_remote,
             auto_storage=arguments.auto_storage,
+            https=arguments.https,
             task_path=arguments.task_path,
         )
         from airflow_provider_jobmanager.local import serve  # noqa: PLC0415  `--help` needs no web server
