@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.local.engine import Engine
     from airflow_provider_jobmanager.local.records import Record
+    from airflow_provider_jobmanager.local.store import Store
 
 Doc = dict[str, Any]
 R = TypeVar("R", bound="Record")
@@ -56,6 +57,7 @@ class Exchange:
         request_id: names the request, for those who ask for support.
         version: ``api-version``.
         json: parsed body, None without one.
+        past: what lists are read from instead of the store, when they are to be stale.
     """
 
     engine: Engine
@@ -70,6 +72,12 @@ class Exchange:
     request_id: str
     version: str = ""
     json: Any = None
+    past: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """What lists are read from."""
+        return self.past or self.engine.store
 
     @property
     def force(self) -> bool:

@@ -46,7 +46,7 @@ ACTIONS = {
     DELAY: "wait `seconds`, then do the work and answer",
     DROP: "close the connection; the work is not done",
     LOSE_ANSWER: "do the work, then close the connection instead of answering",
-    STALE: "answer a list or a read as it was `seconds` ago",
+    STALE: "answer a list as it was when the rule was made",
     SKEW: "do the work; the Date header of the answer is `seconds` ahead (or behind)",
     GARBAGE: "do the work; the body of the answer is no JSON, its status `status`",
 }
@@ -77,7 +77,7 @@ class Fault:
         status: of the answer.
         code: the error's code; by default the usual one of the status.
         retry_after: seconds for the header ``Retry-After``, None for no header.
-        seconds: how long, how stale, or how far ahead.
+        seconds: how long, or how far ahead.
     """
 
     then: str = field(validator=validators.in_(ACTIONS))
@@ -100,7 +100,7 @@ class Fault:
             raise ValueError(
                 f"A fault that answers with {self.status} needs a code, such as JobBeingTerminated for 409"
             )
-        if self.then in {DELAY, STALE} and self.seconds <= 0:
+        if self.then == DELAY and self.seconds <= 0:
             raise ValueError(f"A fault of {self.then!r} needs seconds above 0")
 
     @classmethod
@@ -143,10 +143,19 @@ class Fault:
 
 
 @define
-class _Rule:
-    """A fault and what is left of it."""
+class Rule:
+    """A fault and what is left of it.
+
+    Attributes:
+        fault: what was asked for.
+        past: how things stood when it was made, for ``stale``.
+        passed: matching requests that were let through.
+        hits: requests it decided.
+        draws: its dice.
+    """
 
     fault: Fault
+    past: Any = None
     passed: int = 0
     hits: int = 0
     draws: random.Random = field(init=False)
@@ -155,6 +164,7 @@ class _Rule:
         self.draws = random.Random(self.fault.seed)  # noqa: S311 - a test's dice
 
     def take(self) -> bool:
+        """Whether it decides the next matching request; one turn less is left then."""
         if self.passed < self.fault.after:
             self.passed += 1
             return False
@@ -169,9 +179,18 @@ class _Rule:
 class Faults:
     """The rules in force. Safe to use from several threads."""
 
-    def __init__(self, rules: Iterable[Fault | Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, rules: Iterable[Fault | Mapping[str, Any]] = (), look_back: Callable[[], Any] | None = None
+    ) -> None:
+        """Takes rules.
+
+        Args:
+            rules: the first ones.
+            look_back: gives what is needed to answer later as it is now, for ``stale``.
+        """
+        self.look_back = look_back
         self._lock = threading.Lock()
-        self._rules: list[_Rule] = []
+        self._rules: list[Rule] = []
         for rule in rules:
             self.add(rule)
 
@@ -182,8 +201,9 @@ class Faults:
             ValueError: it is no rule.
         """
         fault = Fault.of(parts if rule is None else rule)
+        past = self.look_back() if fault.then == STALE and self.look_back else None
         with self._lock:
-            self._rules.append(_Rule(fault))
+            self._rules.append(Rule(fault, past))
         return fault
 
     def clear(self) -> None:
@@ -199,12 +219,17 @@ class Faults:
             method: HTTP verb.
             path: percent-decoded.
         """
+        rule = self.take(operation, method, path)
+        return rule.fault if rule else None
+
+    def take(self, operation: str | None, method: str, path: str) -> Rule | None:
+        """The same, with what the rule remembers."""
         if not self._rules:
             return None
         with self._lock:
             for rule in self._rules:
                 if rule.fault.matches(operation, method, path) and rule.take():
-                    return rule.fault
+                    return rule
         return None
 
     def data(self) -> list[dict[str, Any]]:
@@ -219,8 +244,7 @@ class Faults:
 class FaultStage:
     """ASGI stage that carries faults out, around the whole rest of the server.
 
-    ``stale`` can't be done from outside: the fault stands in ``scope["fault"]``, where the reader of the store finds
-    it.
+    ``stale`` can't be done from outside: what the rule remembers stands in ``scope["past"]``, for the reader of lists.
     """
 
     def __init__(
@@ -245,10 +269,12 @@ class FaultStage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or lets it fail as a rule wants."""
-        fault = self._fault(scope)
-        if fault is None:
+        rule = self._rule(scope)
+        if rule is None:
             await self.app(scope, receive, send)
-        elif fault.then == DROP:
+            return
+        fault = rule.fault
+        if fault.then == DROP:
             await _drop(receive, send)
         elif fault.then == ANSWER:
             headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
@@ -260,18 +286,18 @@ class FaultStage:
             await self.app(scope, receive, _swallow)
             await _drop(receive, send)
         elif fault.then == STALE:
-            scope["fault"] = fault
+            scope["past"] = rule.past
             await self.app(scope, receive, send)
         elif fault.then == SKEW:
             await self.app(scope, receive, _skewed(send, timedelta(seconds=fault.seconds)))
         else:
             await self.app(scope, receive, _garbled(send, fault.status))
 
-    def _fault(self, scope: Scope) -> Fault | None:
+    def _rule(self, scope: Scope) -> Rule | None:
         if scope["type"] != "http":
             return None
         method, path = scope["method"], scope["path"]
-        return self.faults.decide(self.operation_of(method, path), method, path)
+        return self.faults.take(self.operation_of(method, path), method, path)
 
 
 async def _drop(receive: Receive, send: Send) -> None:

@@ -39,7 +39,7 @@ def get_job(x: Exchange) -> Answer:
 
 def list_jobs(x: Exchange) -> Answer:
     """List the jobs of the account."""
-    return x.rows("jobs", x.engine.store.jobs.after, lambda job: render(x, job), "jobs")
+    return x.rows("jobs", x.store.jobs.after, lambda job: render(x, job), "jobs")
 
 
 def update_job(x: Exchange) -> Answer:

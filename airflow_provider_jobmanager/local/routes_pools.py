@@ -33,7 +33,7 @@ IMAGES: tuple[Doc, ...] = tuple(
 
 def render_pool(x: Exchange, pool: Pool) -> Doc:
     """A pool as it is read."""
-    nodes = list(x.engine.store.nodes(pool.key))
+    nodes = list(x.store.nodes(pool.key))
     dedicated = sum(node.dedicated for node in nodes)
     doc = {
         **pool.doc,
@@ -137,7 +137,7 @@ def list_pool_node_counts(x: Exchange) -> Answer:
             "poolId": pool.id,
             **{kind: _tally(x, pool, dedicated=kind == "dedicated") for kind in ("dedicated", "lowPriority")},
         }
-        for pool in x.engine.store.pools
+        for pool in x.store.pools
     )
     return x.plain_rows("node counts", rows, "poolId", "poolnodecounts")
 
@@ -191,7 +191,7 @@ def pool_exists(x: Exchange) -> Answer:
 
 def list_pools(x: Exchange) -> Answer:
     """List the pools of the account."""
-    return x.rows("pools", x.engine.store.pools.after, lambda pool: render_pool(x, pool), "pools")
+    return x.rows("pools", x.store.pools.after, lambda pool: render_pool(x, pool), "pools")
 
 
 def get_node(x: Exchange) -> Answer:
@@ -204,7 +204,7 @@ def get_node(x: Exchange) -> Answer:
 def list_nodes(x: Exchange) -> Answer:
     """List the nodes of a pool."""
     pool = x.engine.pools.get(x.names["pool"])
-    shelf = x.engine.store.nodes(pool.key)
+    shelf = x.store.nodes(pool.key)
     return x.rows("nodes", shelf.after, lambda node: render_node(x, pool, node), "nodes")
 
 
@@ -228,5 +228,5 @@ def _node_changed(x: Exchange, pool: Pool, node: Node, status: int, action: str)
 
 
 def _tally(x: Exchange, pool: Pool, *, dedicated: bool) -> Doc:
-    found = [node.state for node in x.engine.store.nodes(pool.key) if node.dedicated == dedicated]
+    found = [node.state for node in x.store.nodes(pool.key) if node.dedicated == dedicated]
     return {name: found.count(name.lower()) for name in NODE_STATES} | {"total": len(found)}

@@ -34,7 +34,7 @@ def create_job_schedule(x: Exchange) -> Answer:
 
 def list_job_schedules(x: Exchange) -> Answer:
     """List the job schedules of the account."""
-    shelf = x.engine.store.schedules
+    shelf = x.store.schedules
     return x.rows("job schedules", shelf.after, lambda schedule: render(x, schedule), "jobschedules")
 
 
@@ -98,7 +98,7 @@ def list_jobs_from_schedule(x: Exchange) -> Answer:
     schedule = x.engine.schedules.get(x.names["schedule"])
 
     def jobs(after: str | None) -> Iterator[Job]:
-        return (job for job in x.engine.store.jobs.after(after) if job.schedule == schedule.key)
+        return (job for job in x.store.jobs.after(after) if job.schedule == schedule.key)
 
     return x.rows("schedule jobs", jobs, lambda job: routes_jobs.render(x, job), "jobs")
 

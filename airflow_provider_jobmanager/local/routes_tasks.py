@@ -69,7 +69,7 @@ def get_task(x: Exchange) -> Answer:
 def list_tasks(x: Exchange) -> Answer:
     """List the tasks of a job."""
     job = x.engine.jobs.get(x.names["job"])
-    shelf = x.engine.store.tasks(job.key)
+    shelf = x.store.tasks(job.key)
     return x.rows("tasks", shelf.after, lambda task: render(x, job, task), "tasks")
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_provider_jobmanager.local.engine import Engine
+    from airflow_provider_jobmanager.local.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class Service:
         self.authenticator = authenticator
         self.faults = faults
         self.secure = secure
+        faults.look_back = self._look_back
         self.control = Control(self) if engine.settings.control else None
         self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
         self.stages = (self._version, self._authenticate, self._find, self._body)
@@ -134,6 +136,10 @@ class Service:
     def _is_control(self, state: State) -> bool:
         path = state.raw_path
         return self.control is not None and (path == PREFIX or path.startswith(f"{PREFIX}/"))
+
+    def _look_back(self) -> Store:
+        with self.engine.turn():
+            return self.engine.store.copy()
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
@@ -196,6 +202,7 @@ class Service:
             request_id=state.request_id,
             version=state.version,
             json=state.body,
+            past=state.request.scope.get("past"),
         )
         operation = state.operation
         if operation is None or operation.handler is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_jobmanager.local.records import KINDS, Job, Node, Pool, Record, Schedule, Task
 
@@ -109,6 +109,16 @@ class Store:
         below: dict[str, dict[str, Shelf[Task]] | dict[str, Shelf[Node]]] = {"job": self._tasks, "pool": self._nodes}
         for child in list(below.get(record.kind, {}).pop(record.key, ())):
             self._changed[child.kind, child.parent, child.key] = None
+
+    def copy(self) -> Store:
+        """A store in memory with all as it is now, which no later change reaches."""
+        past = Store(None)
+        shelves: list[Shelf[Any]] = [self.jobs, self.pools, self.schedules]
+        for shelf in (*shelves, *self._tasks.values(), *self._nodes.values()):
+            for record in shelf:
+                same = KINDS[record.kind].load(record.dump())
+                past._shelf(same).put(same)
+        return past
 
     def commit(self) -> None:
         """Write what changed since the last time; on disk when this returns."""
