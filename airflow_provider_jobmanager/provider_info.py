@@ -30,6 +30,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_provider_jobmanager.links.job_manager.AzurePortalLink",
             "airflow_provider_jobmanager.links.job_manager.BatchExplorerLink",
+            "airflow_provider_jobmanager.links.job_manager.KeptLogsLink",
         ],
         "connection-types": [
             {

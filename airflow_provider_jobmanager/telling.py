@@ -1,7 +1,8 @@
 """Paces what is told in a task's log while its job is waited for (:mod:`.batch.telling`).
 
 On a worker between two looks at the job, in the triggerer beside the wait, where every request goes through the small
-budget that all waits of an account share. Nothing that is told ever ends a wait.
+budget that all waits of an account share. Nothing that is told ever ends a wait; a limit to the waiting for the start
+of a manager, which was asked for, does.
 """
 
 from __future__ import annotations
@@ -10,17 +11,22 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.account import AsyncClient
+from airflow_provider_jobmanager.batch.patience import Patience
+from airflow_provider_jobmanager.batch.situation import not_started, why_not_started
+from airflow_provider_jobmanager.errors import ServiceError
+from airflow_provider_jobmanager.sight import Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from airflow_provider_jobmanager.account import Client
-    from airflow_provider_jobmanager.batch.calls import Answer, Call
+    from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow
     from airflow_provider_jobmanager.batch.telling import Line, Telling
-    from airflow_provider_jobmanager.following import Wait
+    from airflow_provider_jobmanager.batch.verdict import Verdict
+    from airflow_provider_jobmanager.poll import Wait
 
 EVERY_SECONDS = 10.0
 """Seconds after each look until the next; more when many share the budget."""
@@ -58,6 +64,50 @@ async def keep_telling(wait: Wait, telling: Telling, log: Any, *, every: float =
         await asyncio.sleep(every)
 
 
+async def limit_start(
+    wait: Wait, telling: Telling, limit: StartLimit, stop: Callable[[Verdict], Awaitable[None]]
+) -> None:
+    """End the wait in the triggerer when the manager has not started in time.
+
+    Args:
+        wait: the wait; hears the verdict.
+        telling: knows the manager.
+        limit: how long it may take.
+        stop: ends the job, if it is to be ended.
+    """
+    await asyncio.sleep(max(0.0, limit.deadline - time.time()))
+    while True:
+        try:
+            verdict = await wait.client.perform(limit.judge(telling))
+            break
+        except ServiceError:
+            # The shared poll meets the same trouble, and says so.
+            await asyncio.sleep(wait.interval)
+    if verdict is not None:
+        await stop(verdict)
+        wait.tell(Judged(verdict))
+
+
+@frozen
+class StartLimit:
+    """How long a manager may take to start.
+
+    Attributes:
+        seconds: so long.
+        deadline: when that is over, in seconds since the epoch.
+    """
+
+    seconds: float
+    deadline: float
+
+    def judge(self, telling: Telling) -> Flow[Verdict | None]:
+        """The verdict on a manager that has not started; None when it has."""
+        diagnosis = yield from why_not_started(telling.job_id, telling.manager_id, patience=Patience(0))
+        if diagnosis is None:
+            return None
+        return not_started(telling.job_id, telling.manager_id, diagnosis, self.seconds)
+
+
 @define
 class Teller:
     """Tells on a worker.
@@ -66,6 +116,7 @@ class Teller:
         client: where to ask.
         telling: what was told, and what is to be told.
         log: the task's log.
+        limit: how long the manager may take to start, None for ever.
         every: seconds between two looks.
         clock: seconds that only grow.
     """
@@ -73,16 +124,29 @@ class Teller:
     client: Client
     telling: Telling
     log: Any
+    limit: StartLimit | None = None
     every: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
     _next: float = field(default=float("-inf"), init=False)
 
-    def look(self, *, last: bool = False) -> None:
-        """Look once, unless the last look was a moment ago."""
-        if not last and self.clock() < self._next:
-            return
-        write(self.log, self.client.perform(self.telling.step(last=last)))
-        self._next = self.clock() + self.every
+    def look(self) -> Verdict | None:
+        """Look, unless the last look was a moment ago; the verdict when the manager did not start in time."""
+        if self.clock() >= self._next:
+            write(self.log, self.client.perform(self.telling.step()))
+            self._next = self.clock() + self.every
+        if self.limit is None or self.telling.started or time.time() < self.limit.deadline:
+            return None
+        try:
+            return self.client.perform(self.limit.judge(self.telling))
+        except ServiceError:
+            # The look at the job meets the same trouble, and waits it out.
+            return None
+
+    def last(self, verdict: Verdict) -> Verdict:
+        """Tell the rest of a job that has ended, and add to its verdict what only a watcher knows."""
+        if self.telling.output and verdict.status != "lost":
+            write(self.log, self.client.perform(self.telling.step(last=True)))
+        return verdict.evolve(recoveries=max(verdict.recoveries, self.telling.recoveries))
 
 
 def write(log: Any, lines: Iterable[Line]) -> None:

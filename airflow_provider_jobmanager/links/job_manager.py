@@ -43,9 +43,18 @@ class BatchExplorerLink(_PushedLink):
     name = "Batch Explorer"
 
 
+class KeptLogsLink(_PushedLink):
+    """To the stdout that ``keep_logs`` keeps, without any signature: whoever may read the container can open it."""
+
+    name = "Kept logs"
+
+
 _PORTAL, _EXPLORER = AzurePortalLink(), BatchExplorerLink()
 LINKS = (_PORTAL, _EXPLORER)
 """For ``operator_extra_links``."""
+
+KEPT_LOGS = KeptLogsLink()
+"""Likewise, for the operator alone."""
 
 
 def push(ti: Any, account: Account, job_id: str) -> None:

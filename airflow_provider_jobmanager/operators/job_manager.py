@@ -19,8 +19,14 @@ from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.masking import protect
-from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
+from airflow_provider_jobmanager.masking import protect, unveil
+from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
+from airflow_provider_jobmanager.operators.outcome import (
+    ExitCodes,
+    raise_unless_succeeded,
+    report_on,
+    verdict_of_event,
+)
 from airflow_provider_jobmanager.operators.payload import (
     MANAGER_FIELDS,
     check_at_parse_time,
@@ -29,9 +35,10 @@ from airflow_provider_jobmanager.operators.payload import (
     request_body,
 )
 from airflow_provider_jobmanager.operators.queueing import Queueing
+from airflow_provider_jobmanager.operators.result import check_result_file, read_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.sdk import Context
     from jinja2 import Environment
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
     from airflow_provider_jobmanager.operators.run import JobRun
+    from airflow_provider_jobmanager.telling import Teller
 
 _FIRST_OUTSIDE = 4  # the frames of this module and of Airflow's own constructor wrapper
 
@@ -93,6 +101,15 @@ class AzureBatchJobManagerOperator(BaseOperator):
         on_finish_action: ``"keep"`` the job when it is over, ``"delete"`` it, or ``"delete_on_success"``.
         quota_timeout: how long to wait, in seconds or as timedelta, while the account has as many active jobs as it
             may have.
+        start_timeout: how long the job manager may take to start, in seconds or as timedelta; then the task fails and
+            says why it did not. By default it may take for ever, and why is only told in the log.
+        stream_logs: bring what the job manager prints into the task log while it runs.
+        keep_logs: keep stdout and stderr as blobs: the URL of a container (with a SAS), or a mapping of
+            ``container_url``, ``path`` and ``identity_reference``. Batch fails a task whose upload fails.
+        result_file: a small JSON file that the job manager leaves in its working directory. Its content is returned;
+            without one the verdict is.
+        skip_on_exit_code: exit codes of the job manager, one or several, that skip the task.
+        fail_without_retry_on_exit_code: exit codes that fail it for good, whatever retries are left.
     """
 
     deferral_margin = 600.0
@@ -105,11 +122,14 @@ class AzureBatchJobManagerOperator(BaseOperator):
         "pool_id",
         "auto_pool",
         "job",
+        "keep_logs",
+        "result_file",
         *MANAGER_FIELDS,
     )
     template_fields_renderers = {  # noqa: RUF012 - as Airflow declares it
         "auto_pool": "json",
         "job": "json",
+        "keep_logs": "json",
         "container_settings": "json",
         "resource_files": "json",
         "output_files": "json",
@@ -120,7 +140,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         "authentication_token_settings": "json",
         "command_line": "bash",
     }
-    operator_extra_links = links.LINKS
+    operator_extra_links = (*links.LINKS, links.KEPT_LOGS)
     ui_color = "#d9ecff"
 
     def __init__(
@@ -155,6 +175,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
         on_kill_action: str = "terminate",
         on_finish_action: str = "keep",
         quota_timeout: float | timedelta = 3600.0,
+        start_timeout: float | timedelta | None = None,
+        stream_logs: bool = False,
+        keep_logs: Any = None,
+        result_file: str | None = None,
+        skip_on_exit_code: int | Iterable[int] | None = None,
+        fail_without_retry_on_exit_code: int | Iterable[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -187,6 +213,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.on_kill_action = on_kill_action
         self.on_finish_action = on_finish_action
         self.quota_timeout = quota_timeout
+        self.start_timeout = start_timeout
+        self.stream_logs = stream_logs
+        self.keep_logs = plain(keep_logs)
+        self.result_file = result_file
+        self.skip_on_exit_code = skip_on_exit_code
+        self.fail_without_retry_on_exit_code = fail_without_retry_on_exit_code
         self._run: JobRun | None = None
         self._killed = False
         self._check_arguments()
@@ -221,7 +253,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         verdict = verdict_of_event(event)
         if verdict.status == "timed_out" and run.may_stop:
             run.stop("ran out of time")  # the trigger has said so already, unless the service did not hear it
-        return self._finish(context, run, verdict)
+        return self._finish(context, run, verdict, self._teller(run, event.get("told")))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral. When Airflow itself ended the wait, the job must not be left behind."""
@@ -258,10 +290,14 @@ class AzureBatchJobManagerOperator(BaseOperator):
         submission = self._submit(context, run, queueing)
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
         links.push(context["ti"], self.hook.account, run.job_id)
+        if self.keep_logs is not None:
+            where = address(unveil(self.keep_logs), Owner.of(submission.job) or run.owner)
+            context["ti"].xcom_push(key=links.KEPT_LOGS.xcom_key, value=where)
         verdict = submission.verdict or (run.look() if submission.adopted else None)
+        teller = self._teller(run)
         if verdict is None and self.deferrable:
-            self._defer(run)
-        return self._finish(context, run, verdict or run.wait(self.poll_interval))
+            self._defer(run, teller)
+        return self._finish(context, run, verdict or run.wait(self.poll_interval, meanwhile=teller.look), teller)
 
     def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
         body = request_body(self, run.owner, self.job_id or run.owner.job_id())
@@ -305,8 +341,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
             self.defer(trigger=AzureBatchQuotaTrigger(pause, queueing.as_dict()), method_name="execute_again")
         time.sleep(pause)
 
-    def _defer(self, run: JobRun) -> None:
-        from attrs import asdict  # noqa: PLC0415 - as above
+    def _defer(self, run: JobRun, teller: Teller) -> None:
+        from attrs import asdict, astuple  # noqa: PLC0415 - as above
 
         from airflow_provider_jobmanager.triggers.job_manager import (  # noqa: PLC0415 - as above
             AzureBatchJobManagerTrigger,
@@ -324,6 +360,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
             out_of_sight=self.out_of_sight,
             owner=asdict(run.owner),
             on_kill_action=self.on_kill_action,
+            stream_logs=self.stream_logs,
+            start_limit=None if teller.limit is None else astuple(teller.limit),
         )
         # Airflow's own limit is for a trigger that can't do its duty: it comes later, and says less.
         left = None if run.deadline is None else max(0.0, run.deadline - time.time()) + self.deferral_margin
@@ -333,17 +371,21 @@ class AzureBatchJobManagerOperator(BaseOperator):
             timeout=None if left is None else timedelta(seconds=left),
         )
 
-    def _finish(self, context: Context, run: JobRun, verdict: Verdict) -> Any:
+    def _finish(self, context: Context, run: JobRun, verdict: Verdict, teller: Teller) -> Any:
         self._run = run
+        verdict = teller.last(verdict)
         context["ti"].xcom_push(key=XCOM_VERDICT, value=verdict.as_dict())
         self.log.info("%s", verdict.summary())
         if self.wait_for == "job_manager" and str(self.kill_job_on_completion).lower() == "false":
             self.log.info("Only its manager was waited for: job %s may go on without this task.", run.job_id)
+        report = report_on(verdict, self.hook, self.log, output_told=self.stream_logs)
+        # A job whose result could not be taken up is kept: the next try finds it, and a person may look.
+        result = read_result(self.hook, verdict, self.result_file) if verdict.succeeded and self.result_file else None
         wanted = self.on_finish_action
         if verdict.status != "lost" and (wanted == "delete" or (wanted == "delete_on_success" and verdict.succeeded)):
             run.delete()
-        raise_unless_succeeded(verdict)
-        return verdict.as_dict()
+        raise_unless_succeeded(verdict, report, self._exit_codes)
+        return result if self.result_file else verdict.as_dict()
 
     def _stop_recorded(self, context: Context, why: str) -> None:
         """End the job that this try followed when it was deferred."""
@@ -368,6 +410,19 @@ class AzureBatchJobManagerOperator(BaseOperator):
             may_stop=self.on_kill_action == "terminate",
             out_of_sight=self.out_of_sight,
         )
+
+    def _teller(self, run: JobRun, told: Mapping[str, Any] | None = None) -> Teller:
+        from airflow_provider_jobmanager.batch.telling import Telling  # noqa: PLC0415 - a DAG file tells nothing
+        from airflow_provider_jobmanager.telling import StartLimit, Teller  # noqa: PLC0415 - as above
+
+        telling = Telling(run.job_id, self.job_manager_id, output=self.stream_logs).resume(told)
+        seconds = _seconds(self.start_timeout)
+        limit = None if seconds is None else StartLimit(seconds, time.time() + seconds)
+        return Teller(self.hook.client, telling, self.log, limit)
+
+    @property
+    def _exit_codes(self) -> ExitCodes:
+        return ExitCodes.of(self.skip_on_exit_code, self.fail_without_retry_on_exit_code)
 
     def _deadline(self, began: float) -> float | None:
         limits = [limit for limit in (_seconds(self.timeout), _seconds(self.execution_timeout)) if limit is not None]
@@ -394,6 +449,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
                 )
         if not self.poll_interval > 0:
             raise ConfigurationError(f"Task {self.task_id!r}: poll_interval must be positive seconds.")
+        try:
+            check_result_file(self.result_file)
+            check_keep_logs(self.keep_logs)
+            _ = self._exit_codes
+        except ConfigurationError as error:
+            raise ConfigurationError(f"Task {self.task_id!r}: {error}") from None
         check_at_parse_time(self)
         if self.authentication_token_settings is not None:
             warnings.warn(

@@ -21,6 +21,16 @@ PATTERN: Final = "../std*.txt"
 """Both files, relative to the working directory."""
 
 
+def check_keep_logs(keep_logs: Any) -> None:
+    """Find at parse time what can't say where logs are kept.
+
+    Raises:
+        ConfigurationError: as :func:`output_file`.
+    """
+    if keep_logs is not None and not hasattr(keep_logs, "iter_references"):  # an XComArg becomes what it has to be
+        _container(keep_logs)
+
+
 def output_file(keep_logs: Any, owner: Owner) -> OutputFile:
     """The output file that keeps the logs of one try.
 

@@ -19,7 +19,6 @@ from airflow_provider_jobmanager.errors import (
 )
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Mapping
 
     from airflow_provider_jobmanager.batch.report import Report
@@ -77,7 +76,7 @@ def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
 
 
 def report_on(
-    verdict: Verdict, hook: AzureBatchJobManagerHook, log: logging.Logger, *, output_told: bool = False
+    verdict: Verdict, hook: AzureBatchJobManagerHook, log: Any, *, output_told: bool = False
 ) -> Report | None:
     """Collect and log what a person needs to know of a job that did not end well; None for one that did.
 

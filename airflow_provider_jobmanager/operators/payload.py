@@ -12,6 +12,7 @@ from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
 from airflow_provider_jobmanager.masking import unveil
+from airflow_provider_jobmanager.operators.kept_logs import output_file
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.errors import ServiceRefused
@@ -50,12 +51,13 @@ _ARGUMENTS = {
 }
 
 
-def job_of(operator: Any, job_id: Any) -> Job:
+def job_of(operator: Any, job_id: Any, owner: Owner | None = None) -> Job:
     """The whole job that an operator's arguments describe.
 
     Args:
         operator: holds the arguments as attributes.
         job_id: id of the job, None to leave it out (at parse time it may not be known).
+        owner: the try whose logs are kept where ``keep_logs`` says; None at parse time.
 
     Raises:
         ConfigurationError: an argument is of the wrong kind, has an unknown member, or stands twice.
@@ -77,6 +79,9 @@ def job_of(operator: Any, job_id: Any) -> Job:
     settings.job_manager_task = JobManagerTask.from_dict(
         {"id": operator.job_manager_id, **{name: arguments[name] for name in MANAGER_FIELDS}}
     )
+    if operator.keep_logs is not None and owner is not None:
+        kept = output_file(unveil(operator.keep_logs), owner)
+        settings.job_manager_task.output_files = [*(settings.job_manager_task.output_files or ()), kept]
     return settings
 
 
@@ -99,7 +104,7 @@ def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
         PayloadError: rules of the Batch service are broken; names all of them.
         ConfigurationError: as :func:`job_of`.
     """
-    job = job_of(operator, job_id)
+    job = job_of(operator, job_id, owner)
     _refuse(operator, job, parse_time=False)
     body = job.serialize()
     body["metadata"] = [*body.get("metadata", ()), *owner.metadata()]
@@ -123,7 +128,7 @@ def preview(operator: Any) -> str:
     owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
     job_id = operator.job_id or owner.job_id()
     body = request_body(operator, owner, job_id)
-    return json.dumps(redact(body, known=secret_values(job_of(operator, job_id))), indent=2)
+    return json.dumps(redact(body, known=secret_values(job_of(operator, job_id, owner))), indent=2)
 
 
 def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:

@@ -102,11 +102,26 @@ class JobRun:
             )
         )
 
-    def wait(self, interval: float, sleep: Callable[[float], None] = time.sleep) -> Verdict:
-        """Wait for the job's end, or for the deadline, and end the job then."""
+    def wait(
+        self,
+        interval: float,
+        sleep: Callable[[float], None] = time.sleep,
+        meanwhile: Callable[[], Verdict | None] | None = None,
+    ) -> Verdict:
+        """Wait for the job's end, or for the deadline, and end the job then.
+
+        Args:
+            interval: seconds between two looks.
+            sleep: for tests to replace.
+            meanwhile: called after each look; a verdict of its ends the wait, and the job.
+        """
         while True:
             verdict = self.look()
             if verdict is not None:
+                return verdict
+            if meanwhile is not None and (verdict := meanwhile()) is not None:
+                if self.may_stop:
+                    self.stop(verdict.reason)
                 return verdict
             if self.overdue:
                 return self.stop_at_deadline()

@@ -19,7 +19,7 @@ from attrs import frozen
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
+from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, report_on, verdict_of_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,7 +252,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
     def _finish(self, verdict: Verdict) -> Any:
         self.log.info("%s", verdict.summary())
-        raise_unless_succeeded(verdict)
+        raise_unless_succeeded(verdict, report_on(verdict, self.hook, self.log))
         return verdict.as_dict()
 
     def _softened(self, error: JobManagerError) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from contextlib import asynccontextmanager
 from datetime import timezone
@@ -15,6 +16,8 @@ from asgiref.sync import sync_to_async
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
+from airflow_provider_jobmanager.batch.report import gather
+from airflow_provider_jobmanager.batch.telling import Telling
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID, account_of
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
@@ -35,6 +38,7 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
+from airflow_provider_jobmanager.telling import StartLimit, keep_telling, limit_start
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.ending import end_of_task
 
@@ -80,6 +84,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         on_kill_action: ``"terminate"`` or ``"leave"`` the job at the deadline and on a kill.
         end_from_trigger: end the task here, without a worker.
         soft_fail: with ``end_from_trigger``, skip the task instead of failing it.
+        stream_logs: tell what the manager prints. The worker goes on where the trigger stopped.
+        start_limit: seconds that the manager may take to start, and when (seconds since the epoch) they are over;
+            None for ever.
     """
 
     def __init__(
@@ -100,6 +107,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         on_kill_action: str = "terminate",
         end_from_trigger: bool = False,
         soft_fail: bool = False,
+        stream_logs: bool = False,
+        start_limit: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's own has no annotations
         self.job_id = job_id
@@ -117,6 +126,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         self.on_kill_action = on_kill_action
         self.end_from_trigger = end_from_trigger
         self.soft_fail = soft_fail
+        self.stream_logs = stream_logs
+        self.start_limit = start_limit
         self._begun = time.time()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -137,6 +148,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             "on_kill_action",
             "end_from_trigger",
             "soft_fail",
+            "stream_logs",
+            "start_limit",
         )
         path = f"{AzureBatchJobManagerTrigger.__module__}.{AzureBatchJobManagerTrigger.__qualname__}"
         return path, {name: getattr(self, name) for name in names}
@@ -203,11 +216,21 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             must_exist=self.job_must_exist,
             out_of_sight=self.out_of_sight,
         ) as wait:
-            beside = [self._tell(wait)]
+            telling = Telling(self.job_id, self.manager_id, output=self.stream_logs)
+            beside = [self._tell(tell_meanwhile(wait, self.log)), self._tell(keep_telling(wait, telling, self.log))]
+            if self.start_limit is not None:
+                limit = StartLimit(*self.start_limit)
+                beside.append(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))
             if self.wait_for == "job_manager":
                 beside.append(self._watch_manager(wait))
             async with _beside(*beside), _alarm(self._remaining(), wait):
-                return await self._hear(wait)
+                event = await self._hear(wait)
+            if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
+                # No worker will: say here what a person needs to know.
+                report = await wait.client.perform(gather(Verdict.from_dict(event)))
+                for line in (*report.facts(), *report.output()):
+                    self.log.info("%s", line)
+            return event | {"told": telling.as_dict()}
 
     async def _hear(self, wait: Wait) -> dict[str, Any]:
         while True:
@@ -279,9 +302,25 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             return None
         return (yield from self._verdict(patience))
 
-    async def _tell(self, wait: Wait) -> None:
+    async def _not_started(self, wait: Wait, verdict: Verdict) -> None:
+        if self.owner is None or self.on_kill_action != "terminate":
+            return
+        owner = Owner(**self.owner)
+        ending = stopping.terminate(
+            self.job_id,
+            f"Airflow: {owner}: {verdict.reason}",
+            owner=owner,
+            created_at=self.created_at,
+            patience=Patience(seconds=_TERMINATE_SECONDS),
+        )
         try:
-            await tell_meanwhile(wait, self.log)
+            await asyncio.wait_for(wait.client.perform(ending), _TERMINATE_SECONDS)
+        except (JobManagerError, asyncio.TimeoutError) as error:
+            self.log.warning("Not started, and job %s could not be told to end: %s", self.job_id, error or "no answer")
+
+    async def _tell(self, telling: Coroutine[Any, Any, None]) -> None:
+        try:
+            await telling
         except Exception:
             # A defect in what is told is no reason to lose sight of the job.
             self.log.exception("What happens meanwhile is not told any more.")
