@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 STDOUT: Final = "stdout.txt"
 STDERR: Final = "stderr.txt"
 
+NO_FILE: Final = "there is no such file"
+"""The problem of a file that is not there."""
+
 _REASONS: Final = {
     "TaskFilesUnavailable": "its files are no longer there: the node is gone, or the retention time is over",
     "TaskFilesCleanedup": "its files were cleaned up: the retention time is over",
@@ -35,8 +38,8 @@ _REASONS: Final = {
     "NodeBeingRebooted": "the node that it ran on is being rebooted",
     "NodeBeingReimaged": "the node that it ran on is being reimaged",
     "OperationInvalidForCurrentState": "it has not started on a node",
-    "FileNotFound": "there is no such file",
-    "PathNotFound": "there is no such file",
+    "FileNotFound": NO_FILE,
+    "PathNotFound": NO_FILE,
     "TaskNotFound": "there is no such task any more",
     "JobNotFound": "there is no such job any more",
 }
@@ -126,7 +129,7 @@ def tails(
     for name in (STDERR, STDOUT):
         whole = found.get(name)
         if whole is None:
-            result.append(Tail(name, problem="there is no such file"))
+            result.append(Tail(name, problem=NO_FILE))
             continue
         first = max(0, whole - size)
         try:

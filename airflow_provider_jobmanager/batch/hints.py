@@ -110,6 +110,12 @@ TABLE: Final = (
         _codes("FileUploadContainerNotFound"),
     ),
     _Row(
+        "The command was through; uploading its output_files was not: the container's SAS has expired. It must live "
+        "until the task ends; an identity does.",
+        _codes("FileUploadAccessDenied"),
+        text="expired",
+    ),
+    _Row(
         "The command was through; uploading its output_files was not (403). The container's SAS needs write "
         "permission and must live until the task ends; an identity needs Storage Blob Data Contributor.",
         _codes("FileUploadAccessDenied"),
@@ -177,13 +183,14 @@ _BY_STATUS: Final = {
 }
 
 
-def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "") -> str:
+def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "", urls: Iterable[str] = ()) -> str:
     """What may help; empty when nothing is known.
 
     Args:
         verdict: how the job ended.
         output: last lines that the task wrote.
         command_line: the manager's command line, unless another task failed.
+        urls: where the failed task's files come from and go to.
     """
     failure = verdict.failure or {}
     code = str(failure.get("code") or "").lower()
@@ -193,7 +200,7 @@ def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "
         return ""
     details = " ".join(str(item.get("value")) for item in failure.get("details") or ())
     text = f"{failure.get('message')} {details}\n" + "\n".join(output)
-    if _expired(details, verdict.ended_at):
+    if _expired((details, *urls), verdict.ended_at):
         text += "\nexpired"
     if command_line and not verdict.failed_task and not _has_shell(command_line):
         text += f"\ncommand line: {command_line}"
@@ -206,10 +213,10 @@ def _has_shell(command_line: str) -> bool:
     return re.search(r"(?:^|[/\\])(?:(?:ba|da|z|k)?sh|cmd(?:\.exe)?|pwsh|powershell(?:\.exe)?)$", program) is not None
 
 
-def _expired(details: str, ended_at: str | None) -> bool:
-    """Whether a SAS in the details (``se=`` is its expiry) had expired when the job ended."""
+def _expired(urls: Iterable[str], ended_at: str | None) -> bool:
+    """Whether a SAS among the URLs (``se=`` is its expiry) had expired when the job ended."""
     ended = moment(ended_at)
-    for stamp in re.findall(r"[?&]se=([^&\s]+)", details):
+    for stamp in (stamp for url in urls for stamp in re.findall(r"[?&]se=([^&\s]+)", url)):
         try:
             expiry = moment(unquote(stamp))
         except ValueError:

@@ -12,7 +12,7 @@ from attrs import asdict, frozen
 
 from airflow_provider_jobmanager.batch import calls, flows
 from airflow_provider_jobmanager.batch.diagnosis import span
-from airflow_provider_jobmanager.batch.files import Tail, tails, unreadable
+from airflow_provider_jobmanager.batch.files import NO_FILE, Tail, tails, unreadable
 from airflow_provider_jobmanager.batch.hints import hint_for
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.printable import Mask, line, mask_of, masked
@@ -157,10 +157,10 @@ def gather(
     found: list[Tail] = []
     task = verdict.failed_task or verdict.manager_id
     mask: Mask = masked
-    command_line = ""
+    payload: Json = {}
     try:
         payload = yield from _payload(verdict, patience)
-        mask, command_line = mask_of(payload), str((payload.get("jobManagerTask") or {}).get("commandLine") or "")
+        mask = mask_of(payload)
     except ServiceError as error:
         # Without the payload its secrets are not known, so nothing that it printed may be shown.
         notes.append(f"The job could not be read, so its output is not shown: {unreadable(error)}.")
@@ -168,6 +168,8 @@ def gather(
         # A task that never got to a node has no files.
         if task and (verdict.started_at or verdict.failed_task):
             found = yield from tails(verdict.job_id, task, lines=lines, mask=mask, patience=patience)
+    if verdict.exit_code is None and all(tail.problem == NO_FILE for tail in found):
+        found = []  # it never ran, so there is nothing to miss
     children: list[Json] | None = None
     try:
         children = yield from flows.failed_children(
@@ -176,7 +178,9 @@ def gather(
     except ServiceError as error:
         notes.append(f"Failed children could not be listed: {unreadable(error)}.")
     shown = tuple(_child(each, mask) for each in (children or ())[:_CHILDREN_SHOWN])
-    hint = hint_for(verdict, [each for tail in found for each in tail.lines], command_line)
+    failed = payload.get("failedTask") or payload.get("jobManagerTask") or {}
+    output = [each for tail in found for each in tail.lines]
+    hint = hint_for(verdict, output, str(failed.get("commandLine") or ""), _urls(failed))
     return Report(verdict, tuple(found), shown, None if children is None else len(children), hint, tuple(notes))
 
 
@@ -185,11 +189,18 @@ def _payload(verdict: Verdict, patience: Patience) -> Flow[Json]:
     job = yield from patiently(calls.get("jobs", verdict.job_id, select=PAYLOAD_MEMBERS), patience)
     if not verdict.failed_task:
         return dict(job.data)
-    select = ("id", "commandLine", "environmentSettings", "resourceFiles")
+    select = ("id", "commandLine", "environmentSettings", "resourceFiles", "outputFiles")
     task = yield from patiently(
         calls.get("jobs", verdict.job_id, "tasks", verdict.failed_task, select=select), patience
     )
     return dict(job.data) | {"failedTask": task.data}
+
+
+def _urls(task: Mapping[str, Any]) -> list[str]:
+    """Where a task's files come from and go to."""
+    sources = [file.get("httpUrl") or file.get("storageContainerUrl") for file in task.get("resourceFiles") or ()]
+    containers = [(file.get("destination") or {}).get("container") or {} for file in task.get("outputFiles") or ()]
+    return [str(url) for url in (*sources, *(each.get("containerUrl") for each in containers)) if url]
 
 
 def _child(task: Mapping[str, Any], mask: Mask) -> FailedChild:

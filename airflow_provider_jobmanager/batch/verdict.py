@@ -129,7 +129,7 @@ class Verdict:
         who = f"task {self.failed_task!r}" if self.failed_task else f"job manager {self.manager_id!r}"
         said = ""
         if self.failure:
-            code, message = self.failure.get("code") or "", self.failure.get("message") or ""
+            code, message = self.failure.get("code") or "", str(self.failure.get("message") or "").rstrip(".")
             said = f"{code}: {message}" if code and message else code or message
         if self.exit_code is not None and not self.failed_task and self.exit_code != 0:
             return f"{who} exited with code {self.exit_code}" + (f" ({said})" if said else "")

@@ -1,0 +1,416 @@
+"""Every failure that the local service can produce, and what the task log says about it.
+
+The log is compared with what a person needs: what failed and how, the service's own words, the last lines of the
+output, and what may help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobFailed,
+    JobLost,
+    JobTimedOut,
+    ResultError,
+    ServiceRefused,
+)
+from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+from tests.azurite import Container
+from tests.tell.working import Worked, operator, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_jobmanager.local import LocalBatch
+
+pytestmark = pytest.mark.usefixtures("local_batch")
+
+
+def sh(script: str) -> str:
+    return f"/bin/sh -c '{script}'"
+
+
+@pytest.fixture
+def hook() -> Iterator[AzureBatchJobManagerHook]:
+    hook = AzureBatchJobManagerHook()
+    yield hook
+    hook.client.close()
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
+    return found
+
+
+@contextlib.contextmanager
+def meanwhile(hook: AzureBatchJobManagerHook, act: Callable[[str], Any], state: str = "running") -> Iterator[None]:
+    """Do something to the job once its manager is in a state, beside the body."""
+    trouble: list[BaseException] = []
+
+    def watch() -> None:
+        try:
+            job_id = until(lambda: [job["id"] for job in hook.client.call(calls.rows("jobs")).data])[0]
+            until(lambda: hook.get_task(job_id, "jobmanager")["state"] == state)
+            act(job_id)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            trouble.append(error)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+    if trouble:
+        raise trouble[0]
+
+
+def says(worked: Worked, error: type[BaseException], *phrases: str) -> None:
+    assert isinstance(worked.error, error), worked.text
+    for phrase in phrases:
+        assert phrase in worked.text
+    assert len(str(worked.error)) <= 4100
+
+
+SIMPLE = {
+    "exit code": (
+        {"command_line": sh("echo reading; echo no input in /data >&2; exit 3")},
+        ("exited with code 3", "FailureExitCode", "  | no input in /data", "  | reading", "waited 0 s for a node"),
+    ),
+    "exit code after retries": (
+        {"command_line": sh("exit 4"), "constraints": {"max_task_retry_count": 2}},
+        ("exited with code 4", "[2 retries]", "(the last time)"),
+    ),
+    "program not found": (
+        {"command_line": "frobnicate --all"},
+        ("CommandProgramNotFound", "'frobnicate'", "Hint: The program was not found on the node."),
+    ),
+    "no shell": (
+        {"command_line": "export A=1 && frobnicate"},
+        ("CommandProgramNotFound", "Hint: No shell runs the command line"),
+    ),
+    "command not found in a shell": (
+        {"command_line": sh("frobnicate")},
+        ("exited with code 127", "frobnicate: not found", "Hint: The shell did not find the command"),
+    ),
+    "not executable in a shell": (
+        {"command_line": sh("echo echo hi > run.sh; ./run.sh")},
+        ("exited with code 126", "Hint: The shell may not execute the command"),
+    ),
+    "not executable": (
+        {"command_line": "/etc/passwd"},
+        ("CommandLaunchFailed", "Hint: The program could not be launched"),
+    ),
+    "windows line ends": (
+        {
+            "command_line": sh(
+                'printf "#!/bin/nosuchsh\\r\\n" > r; chmod 755 r; echo "r: /bin/sh^M: bad interpreter" >&2; exit 126'
+            )
+        },
+        ("Hint: The script has Windows line ends",),
+    ),
+    "disk full in its own words": (
+        {"command_line": sh("echo write error: No space left on device >&2; exit 1")},
+        ("exited with code 1", "Hint: No space is left"),
+    ),
+    "killed": (
+        {"command_line": sh("kill -9 $$")},
+        ("exited with code", "Hint: The process was killed (SIGKILL)"),
+    ),
+    "wall clock of the task": (
+        {"command_line": sh("echo begun; sleep 60"), "constraints": {"max_wall_clock_time": "PT1S"}},
+        ("TaskEnded", "  | begun"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_failures_of_the_manager(name: str) -> None:
+    arguments, phrases = SIMPLE[name]
+    says(work(**arguments), JobFailed, *phrases)
+
+
+def test_the_wall_clock_of_the_job() -> None:
+    worked = work(command_line=sh("echo begun; sleep 60"), job={"constraints": {"max_wall_clock_time": "PT2S"}})
+    says(worked, JobTimedOut, "ran out of time (MaxWallClockTimeExpiry)", "counts from its creation", "  | begun")
+    assert worked.xcoms["verdict"]["status"] == "timed_out"
+
+
+def test_ended_by_a_user(hook: AzureBatchJobManagerHook) -> None:
+    with meanwhile(hook, lambda job: hook.terminate_job(job, "maintenance of the cluster")):
+        worked = work(command_line=sh("echo begun; sleep 60"))
+    says(worked, JobCancelled, "was cancelled (maintenance of the cluster)")
+
+
+def test_deleted_by_a_user(hook: AzureBatchJobManagerHook) -> None:
+    with meanwhile(hook, lambda job: hook.client.call(calls.delete("jobs", job))):
+        worked = work(command_line=sh("sleep 60"))
+    says(worked, JobLost, "is gone: it was deleted while it was followed", "Hint: Somebody deleted the job")
+
+
+def test_children_that_fail_and_count(hook: AzureBatchJobManagerHook) -> None:
+    def add(job: str) -> None:
+        for number in range(7):
+            task = {"id": f"child-{number}", "commandLine": f"/bin/sh -c 'exit {number}'"}
+            hook.client.call(calls.post("jobs", job, "tasks", json=task))
+
+    with meanwhile(hook, add):
+        worked = work(
+            command_line=sh("sleep 2"),
+            run_exclusive=False,
+            kill_job_on_completion=False,
+            job={"on_all_tasks_complete": "terminatejob"},
+        )
+    says(worked, JobFailed, "6 child tasks failed", "Failed children: 6: child-1 (exit code 1), child-2", "and 1 more")
+    assert worked.error.report.failed_children_count == 6
+    assert worked.xcoms["verdict"]["failed_children"] == 6
+
+
+def test_a_child_that_ends_the_job(hook: AzureBatchJobManagerHook) -> None:
+    def add(job: str) -> None:
+        task = {
+            "id": "culprit",
+            "commandLine": "/bin/sh -c 'echo broken beyond repair >&2; exit 9'",
+            "exitConditions": {"default": {"jobAction": "terminate"}},
+        }
+        hook.client.call(calls.post("jobs", job, "tasks", json=task))
+
+    with meanwhile(hook, add):
+        worked = work(
+            command_line=sh("sleep 60"), run_exclusive=False, job={"on_task_failure": "performexitoptionsjobaction"}
+        )
+    says(worked, JobFailed, "(TaskFailed)", "task 'culprit'", "  | broken beyond repair", "culprit (exit code 9)")
+
+
+def test_resource_files_of_all_kinds(container: Container) -> None:
+    container.put(**{"in.txt": "hello"})
+    fine = {"http_url": container.blob_url("in.txt"), "file_path": "in.txt"}
+    assert work(command_line=sh("cat in.txt"), resource_files=[fine]).error is None
+
+    gone = {"http_url": container.blob_url("gone.txt"), "file_path": "in.txt"}
+    says(work(command_line=sh("true"), resource_files=[gone]), JobFailed, "BlobNotFound", "is not there (404)")
+
+    unsigned = {"http_url": f"{container.bare_url}/in.txt", "file_path": "in.txt"}
+    worked = work(command_line=sh("true"), resource_files=[unsigned])
+    says(worked, JobFailed, "Hint: A resource file")
+
+    expired = {"http_url": f"{container.bare_url}/in.txt?{container.sas('r', hours=-1)}", "file_path": "in.txt"}
+    worked = work(command_line=sh("true"), resource_files=[expired])
+    says(worked, JobFailed, "BlobAccessDenied", "Hint: The SAS of a resource file has expired")
+    assert "sig=" not in worked.text.replace("sig=***", "")
+
+    lost = {"storage_container_url": f"{container.bare_url}gone?{container.sas('rl')}"}
+    says(work(command_line=sh("true"), resource_files=[lost]), JobFailed, "ResourceContainer", "Hint: ")
+
+
+def test_output_files_that_cant_be_uploaded(container: Container) -> None:
+    def into(url: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "file_pattern": "*.txt",
+                "destination": {"container": {"container_url": url}},
+                "upload_options": {"upload_condition": "taskcompletion"},
+            }
+        ]
+
+    command = sh("echo result > out.txt")
+    lost = Container(container.azurite, f"{container.name}gone").url("rwl")
+    says(
+        work(command_line=command, output_files=into(lost)),
+        JobFailed,
+        "FileUploadContainerNotFound",
+        "Create the container first",
+    )
+    worked = work(command_line=command, output_files=into(container.url("r")))
+    says(worked, JobFailed, "FileUpload", "Hint: The command was through; uploading its output_files was not")
+    assert "sig=" not in worked.text.replace("sig=***", "")
+
+
+def test_an_auto_pool_without_quota_or_with_a_wrong_formula() -> None:
+    pool = {
+        "pool_lifetime_option": "job",
+        "pool": {
+            "vm_size": "standard_d2s_v3",
+            "virtual_machine_configuration": {
+                "image_reference": {"publisher": "p", "offer": "o", "sku": "s"},
+                "node_agent_sku_id": "batch.node.ubuntu 22.04",
+            },
+            "target_dedicated_nodes": 5000,
+        },
+    }
+    worked = work(command_line=sh("true"), auto_pool=pool)
+    says(worked, JobFailed, "AutoPoolCreationFailedWithQuotaReached", "Hint: The account has no quota")
+
+
+def test_a_node_that_is_lost_is_told_apart_from_a_retry(
+    hook: AzureBatchJobManagerHook, local_batch: LocalBatch
+) -> None:
+    def lose(job: str) -> None:
+        place = hook.get_task(job, "jobmanager")["nodeInfo"]["nodeId"]
+        time.sleep(0.5)
+        local_batch.kill_node("local", place)
+
+    with meanwhile(hook, lose):
+        worked = work(
+            command_line=sh("if mkdir ../../../seen 2>/dev/null; then echo first; sleep 60; fi; echo again; exit 5"),
+            stream_logs=True,
+        )
+    says(worked, JobFailed, "exited with code 5", "its node was lost or preempted", "[1 recovery from a lost")
+    assert worked.xcoms["verdict"]["recoveries"] == 1
+    assert worked.xcoms["verdict"]["retries"] == 0
+
+
+def test_exit_codes_that_mean_something() -> None:
+    says(
+        work(command_line=sh("exit 9"), skip_on_exit_code=[8, 9]),
+        AirflowSkipException,
+        "Skipped because of exit code 9",
+    )
+    worked = work(command_line=sh("echo why >&2; exit 7"), fail_without_retry_on_exit_code=7)
+    says(worked, AirflowFailException, "No retry because of exit code 7", "  | why")
+    says(work(command_line=sh("exit 6"), skip_on_exit_code=9, fail_without_retry_on_exit_code=7), JobFailed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"skip_on_exit_code": 0}, "0 is the exit code of success"),
+        ({"skip_on_exit_code": "many"}, "must be an exit code or a list"),
+        ({"skip_on_exit_code": True}, "must be an exit code or a list"),
+        ({"skip_on_exit_code": [1, 2], "fail_without_retry_on_exit_code": 2}, "is in both"),
+        ({"result_file": "/etc/passwd"}, "relative to the job manager's working directory"),
+        ({"result_file": "../stdout.txt"}, "relative to the job manager's working directory"),
+        ({"keep_logs": 5}, "keep_logs must be the URL of a blob container"),
+        ({"keep_logs": {"path": "x"}}, "container_url is missing"),
+        ({"keep_logs": {"container_url": "https://a/b", "folder": "x"}}, "folder"),
+    ],
+)
+def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match="Task 'work'") as caught:
+        operator(command_line="x", **arguments)
+    assert said in str(caught.value)
+
+
+def test_results() -> None:
+    worked = work(command_line=sh('echo "{\\"rows\\": 42}" > result.json'), result_file="result.json")
+    assert worked.result == {"rows": 42}
+    assert worked.xcoms["verdict"]["status"] == "succeeded"
+    worked = work(command_line=sh("mkdir out; echo [1, 2] > out/r.json"), result_file="out/r.json")
+    assert worked.result == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("true", "is not there: the job manager must write it"),
+        ("echo {oops > r.json", "(6 bytes) is not JSON"),
+        ('printf "\\377\\376" > r.json', "it is not UTF-8"),
+        ("head -c 300000 /dev/zero > r.json", "has more than 262,144 bytes"),
+        ("echo NaN > r.json", "NaN is no value of JSON"),
+        ("mkdir r.json", "can't be read"),
+    ],
+)
+def test_results_that_are_none(script: str, said: str) -> None:
+    worked = work(command_line=sh(script), result_file="r.json", on_finish_action="delete")
+    says(worked, ResultError, said, "succeeded, but its result file 'r.json'")
+    hook = AzureBatchJobManagerHook()
+    assert hook.get_job(worked.job_id)["state"] == "completed"  # kept, so that the next try finds it
+    hook.client.close()
+
+
+def test_a_flood_and_binary_output_cost_bounded_memory() -> None:
+    import tracemalloc
+
+    script = 'head -c 100000000 /dev/zero | tr "\\\\0" x >&2; echo >&2; head -c 1000000 /dev/urandom; exit 2'
+    tracemalloc.start()
+    try:
+        worked = work(command_line=sh(script), stream_logs=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    says(worked, JobFailed, "exited with code 2")
+    assert worked.error.report.tails[0].size == 100_000_001
+    assert peak < 60_000_000
+    assert sum(map(len, worked.log)) < 3_000_000
+    assert all(len(line) < 1200 for line in worked.log)
+
+
+@pytest.mark.parametrize("code", ["NodeNotReady", "TaskFilesUnavailable"])
+def test_files_that_cant_be_read_change_nothing(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_jobmanager.account import Client
+
+    asked = Client.call
+
+    def call(client: Client, request: calls.Call) -> calls.Answer:
+        if "/files" in request.path:
+            raise ServiceRefused(status=409, code=code, request=str(request))
+        return asked(client, request)
+
+    monkeypatch.setattr(Client, "call", call)
+    worked = work(command_line=sh("sleep 1"), stream_logs=True)
+    assert worked.error is None
+    assert worked.text.count("output can't be read") == 1
+    says(
+        work(command_line=sh("exit 3")),
+        JobFailed,
+        "exited with code 3",
+        "The output of task 'jobmanager' can't be shown",
+    )
+
+
+def test_files_of_a_retention_that_is_over() -> None:
+    worked = work(command_line=sh("echo gone; exit 3"), constraints={"retention_time": "PT0S"})
+    says(worked, JobFailed, "exited with code 3")
+
+
+def test_why_it_does_not_start_and_when_that_is_too_long() -> None:
+    worked = work(command_line=sh("true"), pool_id="nowhere", start_timeout=1)
+    says(worked, JobTimedOut, "StartTimeout", "There is no pool 'nowhere'")
+    assert worked.text.count("has not started: There is no pool") == 1
+    hook = AzureBatchJobManagerHook()
+    job = hook.get_job(worked.job_id)
+    assert "not started within 1 s" in job["executionInfo"]["terminateReason"]
+    hook.client.close()
+
+
+def test_a_start_timeout_does_not_hit_a_job_that_started() -> None:
+    assert work(command_line=sh("sleep 2"), start_timeout=1).error is None
+
+
+def test_a_pool_that_appears_later_is_waited_for(hook: AzureBatchJobManagerHook) -> None:
+    pool = {
+        "id": "late",
+        "vmSize": "standard_d2s_v3",
+        "virtualMachineConfiguration": {
+            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        "targetDedicatedNodes": 1,
+    }
+    with meanwhile(hook, lambda _: hook.client.call(calls.post("pools", json=pool)), state="active"):
+        worked = work(command_line=sh("true"), pool_id="late")
+    assert worked.error is None
+
+
+def test_logs_that_are_kept(container: Container) -> None:
+    worked = work(command_line=sh("echo kept; echo too >&2; exit 3"), keep_logs=container.url("rwl"))
+    says(worked, JobFailed, "exited with code 3")
+    kept = container.blobs()
+    assert sorted(name.rpartition("/")[2] for name in kept) == ["stderr.txt", "stdout.txt"]
+    (stdout,) = (name for name in kept if name.endswith("stdout.txt"))
+    assert stdout.startswith("tell/run-")
+    assert stdout.endswith("/work/1/stdout.txt")
+    assert kept[stdout] == b"kept\n"
+    link = worked.xcoms["_link_KeptLogsLink"]
+    assert link == f"{container.bare_url}/{stdout}"
