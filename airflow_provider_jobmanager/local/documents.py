@@ -546,16 +546,19 @@ def check_metadata(metadata: list[Doc] | None) -> None:
 
 
 def check_files(body: Doc) -> None:
-    """Each resource file names exactly one source, and a path where one is needed."""
-    sources = ("httpUrl", "storageContainerUrl", "autoStorageContainerName")
-    for index, file in enumerate(body.get("resourceFiles", ())):
-        name = f"resourceFiles[{index}]"
-        if sum(source in file for source in sources) != 1:
-            raise errors.invalid_property(name, None, f"Exactly one of {', '.join(sources)} must be given")
-        if "httpUrl" in file and not file.get("filePath"):
-            raise errors.refuse("MissingRequiredProperty", values={"PropertyName": f"{name}.filePath"})
-        if "httpUrl" in file and "blobPrefix" in file:
-            raise errors.invalid_property(f"{name}.blobPrefix", file["blobPrefix"], "It can't be given with httpUrl")
+    """Files that can be fetched and uploaded.
+
+    Raises:
+        BatchError: 400 or 501, naming the file.
+    """
+    if not body.get("resourceFiles") and not body.get("outputFiles"):
+        return
+    # Storage clients are heavy, and most tasks have no files.
+    from airflow_provider_jobmanager.local import transfer, uploads  # noqa: PLC0415 - see above
+
+    # Whether there is auto-storage is not a question of the document: the engine asks it.
+    transfer.check_resource_files(body.get("resourceFiles", []), transfer.Storage("any"))
+    uploads.check_output_files(body.get("outputFiles", []))
 
 
 def in_order(doc: Doc, order: tuple[str, ...]) -> Doc:

@@ -11,10 +11,12 @@ import heapq
 import itertools
 import shutil
 import threading
+import weakref
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jobmanager.local import errors
 from airflow_provider_jobmanager.local.clock import Clock
 from airflow_provider_jobmanager.local.engine_jobs import Jobs
 from airflow_provider_jobmanager.local.engine_launches import Launches
@@ -24,6 +26,7 @@ from airflow_provider_jobmanager.local.engine_scaling import Scaling
 from airflow_provider_jobmanager.local.engine_schedules import Schedules
 from airflow_provider_jobmanager.local.engine_scheduling import Scheduling
 from airflow_provider_jobmanager.local.engine_tasks import Tasks
+from airflow_provider_jobmanager.local.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +105,26 @@ class Engine:
             shutil.rmtree(self.root, ignore_errors=True)
             self._take_up()
 
+    def check_storage(self, body: Any) -> None:
+        """No file of the account's own storage, unless there is one.
+
+        Raises:
+            BatchError: 400 ``InvalidPropertyValue``.
+        """
+        if self.settings.auto_storage is not None:
+            return
+        if isinstance(body, dict):
+            if "autoStorageContainerName" in body:
+                raise errors.invalid_property(
+                    "autoStorageContainerName",
+                    str(body["autoStorageContainerName"]),
+                    "No auto-storage account is configured for the local Batch service; start it with one "
+                    "(auto_storage), or use storageContainerUrl",
+                )
+            body = list(body.values())
+        for part in body if isinstance(body, list) else ():
+            self.check_storage(part)
+
     def now(self) -> datetime:
         """The time."""
         return self.clock.now()
@@ -124,7 +147,9 @@ class Engine:
 
     def at(self, moment: datetime, action: Callable[..., None], *args: Any) -> None:
         """Let ``action`` happen when a moment has come. It must see for itself whether it still has a point."""
-        heapq.heappush(self._due, (moment, next(self._order), action, args))
+        # Some moments are months away: they must not keep records alive that are deleted long before.
+        held = tuple(weakref.ref(arg) if isinstance(arg, Record) else arg for arg in args)
+        heapq.heappush(self._due, (moment, next(self._order), action, held))
 
     def after(self, seconds: float | None, start: datetime, action: Callable[..., None], *args: Any) -> None:
         """Let ``action`` happen some time after ``start``; never for None or a time beyond all clocks."""
@@ -170,8 +195,10 @@ class Engine:
 
     def _run_due(self, until: datetime) -> None:
         while self._due and self._due[0][0] <= until:
-            _, _, action, args = heapq.heappop(self._due)
-            action(*args)
+            _, _, action, held = heapq.heappop(self._due)
+            args = [arg() if isinstance(arg, weakref.ref) else arg for arg in held]
+            if None not in args:
+                action(*args)
 
     def _catch_up(self, target: datetime) -> None:
         """Live through the time up to ``target``, stopping at every moment that something is due."""

@@ -68,6 +68,7 @@ class Jobs:
     def create(self, body: Any) -> Job:
         """A new job, with its manager as its first task."""
         settings = documents.job(documents.JOB(body))
+        self.engine.check_storage(settings)
         if settings["id"].lower() in self.store.jobs:
             raise errors.refuse("JobExists")
         if self.store.schedules.get(settings["id"]) is not None:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.records import Doc, Job, Node, Task
 
 
+def run_of(task: Task) -> Run:
+    """The newest run of a task."""
+    return Run("task", task.job, task.key, task.attempt, task.seq)
+
+
 class Launches:
     """Makes launches of records."""
 
@@ -70,7 +75,7 @@ class Launches:
         preparation = job.doc.get("jobPreparationTask")
         directory = self._directory(job, node, task.id)
         return self._launch(
-            Run("task", job.key, task.key, task.attempt),
+            run_of(task),
             task.doc,
             node,
             directory,
@@ -83,14 +88,14 @@ class Launches:
     def of_start_task(self, node: Node, settings: Doc) -> Launch:
         """What to run when a node starts."""
         directory = self.node_root(node) / "startup"
-        return self._launch(Run("start", node.pool, node.id, node.start_attempt), settings, node, directory)
+        return self._launch(Run("start", node.pool, node.id, node.start_attempt, node.seq), settings, node, directory)
 
     def of_part(self, kind: str, job: Job, node: Node, attempt: int) -> Launch:
         """What to run for a job preparation or release task."""
         settings = job.doc[PART[kind]]
         preparation = self._directory(job, node, job.doc["jobPreparationTask"]["id"])
         return self._launch(
-            Run(kind, job.key, node.id, attempt),
+            Run(kind, job.key, node.id, attempt, job.seq),
             settings,
             node,
             self._directory(job, node, settings["id"]),

@@ -189,7 +189,12 @@ class Nodes:
         """A pool's start task is over on a node."""
         node = self.find(run.owner, run.name)
         pool = self.store.pools.get(run.owner)
-        if node is None or pool is None or node.start_attempt != run.attempt or "startTask" not in pool.doc:
+        if (
+            node is None
+            or pool is None
+            or (node.start_attempt, node.seq) != (run.attempt, run.seq)
+            or "startTask" not in pool.doc
+        ):
             return
         settings, info, now = pool.doc["startTask"], node.doc["startTaskInfo"], self.engine.now()
         failed = outcome.failure or (EXIT_CODE if outcome.exit_code != 0 else None)
@@ -227,7 +232,7 @@ class Nodes:
     def _leave(self, node: Node, state: str, cause: str, tasks: str | None) -> None:
         NODE.move(node.doc, state, cause, self.engine.now())
         node.start_attempt += 1
-        self.engine.runner.kill(Run("start", node.pool, node.id, node.start_attempt - 1))
+        self.engine.runner.kill(Run("start", node.pool, node.id, node.start_attempt - 1, node.seq))
         self.store.save(node)
         if tasks is not None:
             self._end_tasks(node, tasks)

@@ -60,6 +60,7 @@ class Pools:
         if given["id"].lower() in self.store.pools:
             raise errors.refuse("PoolExists")
         documents.check_metadata(given.get("metadata"))
+        self.engine.check_storage(given.get("startTask"))
         return self.make({"id": given["id"], **documents.pool_specification(given)})
 
     def make(self, settings: Doc) -> Pool:
@@ -96,6 +97,7 @@ class Pools:
         documents.check_metadata(given.get("metadata"))
         documents.check_packages(given)
         if "startTask" in given:
+            self.engine.check_storage(given["startTask"])
             given["startTask"] = documents.start_task(given["startTask"])
         pool.doc.update(given)
         touch(pool.doc, self.engine.now())

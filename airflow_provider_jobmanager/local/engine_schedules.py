@@ -196,6 +196,7 @@ class Schedules:
         if "schedule" in given:
             check_schedule(given["schedule"])
         if "jobSpecification" in given:
+            self.engine.check_storage(given["jobSpecification"])
             doc["jobSpecification"] = documents.specification(given["jobSpecification"])
         if given.get("schedule"):
             doc["schedule"] = given["schedule"]

@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import formats
+from airflow_provider_jobmanager.local.engine_launches import run_of
 from airflow_provider_jobmanager.local.engine_tasks import ENDED, TIMED_OUT
 from airflow_provider_jobmanager.local.launches import Outcome, Run
 from airflow_provider_jobmanager.local.machines import TASK
@@ -289,7 +290,7 @@ class Scheduling:
             # Nothing of its own runs yet; the preparation goes on for whoever comes next.
             self._over(task, Outcome())
             return
-        self.engine.runner.kill(Run("task", task.job, task.key, task.attempt))
+        self.engine.runner.kill(run_of(task))
 
     def end_tasks(self, job: Job, why: str) -> None:
         """End the runs of all tasks of a job."""
@@ -302,7 +303,7 @@ class Scheduling:
         if self._holds(task):
             self._free(task)
             if task.state == "running":
-                self.engine.runner.kill(Run("task", task.job, task.key, task.attempt))
+                self.engine.runner.kill(run_of(task))
 
     def lost(self, task: Task) -> None:
         """The node of a task went away under it, or this service did: it runs again and no counter tells."""
@@ -392,7 +393,7 @@ class Scheduling:
 
     def _task_of(self, run: Run) -> Task | None:
         task = self._of_job[run.owner].get(run.name)
-        return task if task is not None and task.attempt == run.attempt and task.state == "running" else None
+        return task if task is not None and task.state == "running" and run_of(task) == run else None
 
 
 _FINAL = ("user", "job", "disabled", "timeout")

@@ -58,6 +58,7 @@ class Tasks:
     def add(self, job: Job, body: Any) -> Task:
         """A new task of a job that takes tasks."""
         settings = documents.task(documents.TASK(body), job.doc)
+        self.engine.check_storage(settings.get("resourceFiles"))
         for part, code in (
             ("jobPreparationTask", "TaskIdSameAsJobPreparationTask"),
             ("jobReleaseTask", "TaskIdSameAsJobReleaseTask"),

@@ -22,12 +22,14 @@ class Run:
         owner: key of the job; of the pool for a start task.
         name: key of the task; id of the node for the other kinds.
         attempt: number of the run; a late word of an earlier run is told apart by it.
+        seq: number of the record that it belongs to: a job can be deleted, and another made under its id.
     """
 
     kind: str
     owner: str
     name: str
     attempt: int
+    seq: int
 
 
 @frozen

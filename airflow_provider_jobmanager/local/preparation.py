@@ -56,7 +56,7 @@ class Preparation:
             preparation = self._info(job, node_id, "preparation")
             release = self._info(job, node_id, "release")
             if preparation is not None and preparation["state"] == "running":
-                run = Run("preparation", job.key, node_id, entry["attempt"])
+                run = Run("preparation", job.key, node_id, entry["attempt"], job.seq)
                 self._given_up.add(run)
                 self.engine.runner.kill(run)
                 busy.append(node_id)
@@ -71,7 +71,7 @@ class Preparation:
         """A preparation or a release is over on a node."""
         job = self.store.jobs.get(run.owner)
         entry = job.prepared.get(run.name) if job else None
-        if job is None or entry is None or entry["attempt"] != run.attempt:
+        if job is None or entry is None or (entry["attempt"], job.seq) != (run.attempt, run.seq):
             return
         info = entry[f"{PART[run.kind]}ExecutionInfo"]
         node = self.engine.nodes.find(entry["poolId"], run.name)
@@ -103,7 +103,7 @@ class Preparation:
         """A node went away or boots again: what ran there runs no longer."""
         entry = job.prepared[node_id]
         for kind in PART:
-            self.engine.runner.kill(Run(kind, job.key, node_id, entry["attempt"]))
+            self.engine.runner.kill(Run(kind, job.key, node_id, entry["attempt"], job.seq))
         rerun = job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]
         info = entry.get("jobPreparationTaskExecutionInfo", {})
         if info.get("state") != "completed" or rerun:
