@@ -41,6 +41,14 @@ class Clock:
         """The time with the skew that a fault injected."""
         return self.now() + self.skew
 
+    def for_signatures(self) -> datetime:
+        """The time that the age of a signature is judged by.
+
+        It is the machine's, with the skew of a fault: clients sign by the machine's clock, so one that a test moved
+        would lock all of them out.
+        """
+        return datetime.now(timezone.utc) + self.skew
+
     @property
     def stopped(self) -> bool:
         """Whether time moves only by :meth:`advance`."""

@@ -70,6 +70,10 @@ class Engine:
         self._order = itertools.count()
         self._launches: list[Launch] = []
         self._depth = 0
+        self._make_rules()
+        self.clock.follow(self._catch_up, self.wake)
+
+    def _make_rules(self) -> None:
         self.pools = Pools(self)
         self.nodes = Nodes(self)
         self.launches = Launches(self)
@@ -78,7 +82,6 @@ class Engine:
         self.tasks = Tasks(self)
         self.jobs = Jobs(self)
         self.schedules = Schedules(self)
-        self.clock.follow(self._catch_up, self.wake)
 
     def open(self) -> None:
         """Take up the state that the store holds, and make what every account has."""
@@ -96,11 +99,10 @@ class Engine:
     def reset(self) -> None:
         """Back to an account with nothing but the default pool."""
         with self.changed:
-            with self.turn():
-                for job in self.store.jobs:
-                    self.scheduling.forget(job)
-                self.store.clear()
-                self._due.clear()
+            self.runner.end_all()
+            self.store.clear()
+            self._due.clear()
+            self._make_rules()
             self.clock.reset()
             shutil.rmtree(self.root, ignore_errors=True)
             self._take_up()

@@ -63,16 +63,23 @@ class Processes:
         """End whatever an earlier life of the service left running on nodes below ``root``."""
         processes.end_strays(root)
 
-    def close(self) -> None:
+    def end_all(self) -> None:
         """End all runs, without another word to their listeners."""
+        self._end_all()
+
+    def close(self) -> None:
+        """End all runs as well, and wait until they are gone."""
+        self._closed = True
+        for running in self._end_all():
+            running.join()
+
+    def _end_all(self) -> list[_Running]:
         with self._lock:
-            self._closed = True
             left = list(self._running.values())
         for running in left:
             running.silence()
             running.kill()
-        for running in left:
-            running.join()
+        return left
 
     def _over(self, run: Run) -> None:
         with self._lock:

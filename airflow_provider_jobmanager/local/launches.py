@@ -92,6 +92,9 @@ class Runner(Protocol):
     def kill(self, run: Run) -> None:
         """End a run with all its processes; ``exited`` is called as for any other end."""
 
+    def end_all(self) -> None:
+        """End all runs, without another word to their listeners."""
+
     def end_left_over(self, process: list[Any], directory: Path) -> None:
         """End what an earlier life of the service left running."""
 
@@ -99,7 +102,7 @@ class Runner(Protocol):
         """End whatever an earlier life of the service left running on nodes below ``root``."""
 
     def close(self) -> None:
-        """End all runs, without another word to their listeners."""
+        """End all runs as well, and wait until they are gone."""
 
 
 def failure(category: str, code: str, message: str, **details: str) -> Doc:

@@ -155,9 +155,7 @@ class Service:
     async def _authenticate(self, state: State) -> None:
         request = state.request
         asking = Asking(request.method, state.raw_path, state.query_string, request.headers, self.secure)
-        # What a fault does to the clock must not lock out whoever wants to take it back.
-        now = self.engine.now() if self._is_control(state) else self.engine.clock.seen_by_clients()
-        state.identity = self.authenticator.authenticate(asking, now)
+        state.identity = self.authenticator.authenticate(asking, self.engine.clock.for_signatures())
 
     async def _account_only(self, state: State) -> None:
         if state.identity is None or state.identity.scheme != "SharedKey":

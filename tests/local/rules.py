@@ -47,6 +47,9 @@ class Commands:
     def end_strays(self, root: Path) -> None:
         pass
 
+    def end_all(self) -> None:
+        self.running.clear()
+
     def close(self) -> None:
         self.running.clear()
 
