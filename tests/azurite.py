@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pytest
 from attrs import frozen
 from azure.storage.blob import BlobServiceClient, ContainerClient, ContainerSasPermissions, generate_container_sas
 
@@ -38,12 +39,17 @@ def cache() -> Path:
 
 
 def npm_install(name: str, *packages: str) -> Path:
-    """A folder with npm packages in it, installed at the first call; safe when several test runs ask at once."""
+    """A folder with npm packages in it, installed at the first call; safe when several test runs ask at once.
+
+    Without npm the test is skipped, but not on CI.
+    """
     folder = cache() / name
     folder.mkdir(parents=True, exist_ok=True)
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError("npm is needed for this test: install Node.js 20 or newer")
+        if os.environ.get("CI"):
+            pytest.fail("No npm here: install Node.js 20 or newer")
+        pytest.skip("no npm on this machine (Node.js 20 or newer)")
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = folder / ".installed"

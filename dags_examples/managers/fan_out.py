@@ -9,6 +9,9 @@ container image brings them), and is told what to do by environment settings of 
     The command line of each. ``{child}`` in it becomes the number of the child, from 0.
 ``CHILD_RETRIES``
     How often the service tries a failing child again; 0 when it is not set.
+``WAIT``
+    ``no`` to leave as soon as the children are added. Such a manager must not end its job: ``kill_job_on_completion``
+    false, and ``on_all_tasks_complete`` set to ``terminatejob``.
 ``POLL_SECONDS``
     The time between two looks at the children; 5 when it is not set.
 
@@ -16,7 +19,8 @@ The service may run it a second time at any moment (the node was lost, its own r
 the children follow from their numbers, and those that are in the job already are left as they are. The job's own list
 of tasks is the checkpoint, so nothing is lost with a node and no finished child runs twice.
 
-Exit code 0: all children succeeded. 1: some failed; stderr names them. 2: the settings are wrong.
+Exit code 0: all children succeeded, or are added when it does not wait. 1: some failed; stderr names them. 2: the
+settings are wrong.
 """
 
 from __future__ import annotations
@@ -100,7 +104,10 @@ def main() -> int:
         return 2
     job_id = os.environ["AZ_BATCH_JOB_ID"]
     with connect() as client:
-        children = wait_for(client, job_id, add_children(client, job_id, count, command, retries), poll_seconds)
+        wanted = add_children(client, job_id, count, command, retries)
+        if os.environ.get("WAIT") == "no":
+            return 0
+        children = wait_for(client, job_id, wanted, poll_seconds)
     failed = [task for task in children if task.execution_info.result != models.BatchTaskExecutionResult.SUCCESS]
     result = {"children": len(children), "failed": [task.id for task in failed]}
     Path("result.json").write_text(json.dumps(result))

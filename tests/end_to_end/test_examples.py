@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_jobmanager.demo.airflow_api import AirflowApiError
 from airflow_provider_jobmanager.demo.examples import examples_folder, served
+from tests import azurite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +105,99 @@ def test_the_script_is_idempotent_under_a_retry_of_its_own(
     assert xcoms["verdict"]["retries"] == 1
     tasks = {task.id: task.execution_info.retry_count for task in sdk.list_tasks(xcoms["job_id"])}
     assert tasks == {"jobmanager": 1, "child-0": 0, "child-1": 0}
+
+
+def finish(airflow: AirflowHome, dag_id: str, conf: dict[str, Any] | None = None) -> tuple[str, str]:
+    """Runs an example to its end; returns the run's id and state."""
+    add(airflow, dag_id)
+    run = airflow.api.trigger(dag_id, conf)
+    return run, airflow.api.wait_for_run(dag_id, run).state
+
+
+def test_the_smallest_one(airflow: AirflowHome) -> None:
+    run, state = finish(airflow, "example_smallest")
+    assert state == "success"
+    assert airflow.api.xcoms("example_smallest", run, "hello")["verdict"]["status"] == "succeeded"
+
+
+def test_a_sensor_on_a_job_made_elsewhere(airflow: AirflowHome, sdk: BatchClient) -> None:
+    dag_id = add(airflow, "example_sensor")
+    run = airflow.api.trigger(dag_id, {"job_id": "elsewhere"})
+    airflow.api.wait_for_task(dag_id, run, "wait", {"deferred"})
+    manager = {"id": "m", "commandLine": "/bin/true"}
+    sdk.create_job({"id": "elsewhere", "poolInfo": {"poolId": "local"}, "jobManagerTask": manager})
+    assert airflow.api.wait_for_run(dag_id, run).state == "success"
+    assert airflow.api.xcoms(dag_id, run, "wait")["return_value"]["manager_id"] == "m"
+
+
+@pytest.mark.parametrize(("failing", "state"), [(-1, "success"), (1, "failed")])
+def test_a_manager_that_adds_tasks_and_leaves(
+    airflow: AirflowHome, sdk: BatchClient, scripts: str, failing: int, state: str
+) -> None:
+    dag_id = "example_creator_manager"
+    conf = {"script_url": f"{scripts}/fan_out.py", "failing_child": failing}
+    run, ended = finish(airflow, dag_id, conf)
+    assert ended == state
+    xcoms = airflow.api.xcoms(dag_id, run, "create")
+    verdict = xcoms["verdict"]
+    assert (verdict["reason"], verdict["exit_code"]) == ("AllTasksComplete", 0)
+    assert verdict["failed_children"] == (0 if failing < 0 else 1)
+    job = sdk.get_job(xcoms["job_id"])
+    assert (job.priority, job.job_manager_task.kill_job_on_completion) == (100, False)
+    assert sum(1 for _ in sdk.list_tasks(xcoms["job_id"])) == 4
+
+
+def test_one_job_per_input(airflow: AirflowHome, sdk: BatchClient) -> None:
+    dag_id = "example_mapped"
+    run, state = finish(airflow, dag_id)
+    assert state == "success"
+    jobs = [airflow.api.xcoms(dag_id, run, "process", index)["job_id"] for index in range(3)]
+    assert len(set(jobs)) == 3
+    outputs = {b"".join(sdk.download_task_file(job, "jobmanager", "stdout.txt")).decode() for job in jobs}
+    assert outputs == {f"working on {name}\n" for name in ("january", "february", "march")}
+    assert airflow.api.xcoms(dag_id, run, "report")["return_value"] == [f"{job}: succeeded" for job in jobs]
+
+
+def test_a_pool_for_one_job(airflow: AirflowHome, sdk: BatchClient) -> None:
+    run, state = finish(airflow, "example_auto_pool")
+    assert state == "success"
+    verdict = airflow.api.xcoms("example_auto_pool", run, "run")["verdict"]
+    assert re.fullmatch(r"airflow_[0-9A-F-]{36}", verdict["pool_id"])
+
+
+def test_files_in_and_out(airflow: AirflowHome, sdk: BatchClient) -> None:
+    dag_id = "example_storage"
+    with azurite.running() as blobs:
+        container = blobs.container()
+        container.put(**{"in/one.txt": "just four small words", "in/two.txt": "two words", "other.txt": "no"})
+        secret = container.url("rwlc")
+        airflow.api.request("POST", "/variables", json={"key": "batch_container_secret", "value": secret})
+        run, state = finish(airflow, dag_id)
+        assert state == "success"
+        written = {name.split("/", 1)[1]: content for name, content in container.blobs().items() if "manual" in name}
+    assert {name: content.strip() for name, content in written.items()} == {
+        "counts/one.txt.count": b"4",
+        "counts/two.txt.count": b"2",
+        "logs/stdout.txt": b"",
+        "logs/stderr.txt": b"",
+    }
+    signature = secret.partition("sig=")[2].partition("&")[0]
+    rendered = airflow.api.task_instance(dag_id, run, "count_words").rendered
+    assert rendered["resource_files"]
+    assert signature not in str(rendered)
+    assert signature not in airflow.api.log(dag_id, run, "count_words")
+
+
+def test_a_callback_gets_the_verdict(airflow: AirflowHome) -> None:
+    run, state = finish(airflow, "example_notification")
+    assert state == "failed"
+    job_id = airflow.api.xcoms("example_notification", run, "fail")["job_id"]
+    log = airflow.api.log("example_notification", run, "fail")
+    assert f"Job {job_id} failed, exit code 4:" in log
+
+
+def test_no_example_goes_untested() -> None:
+    tests = Path(__file__).read_text()
+    examples = [path.stem for path in examples_folder().glob("*.py")]
+    assert len(examples) > 5
+    assert [example for example in examples if f'"{example}"' not in tests] == []
