@@ -1,346 +1,17 @@
-"""Jobs and tasks as they are sent, and as the service keeps them: shapes of bodies, and every default.
+"""Jobs, tasks and pools as the service keeps them: every default, and what does not go together.
 
-Members and limits are those of the REST reference, api-version 2025-06-01; the defaults that the service fills in, and
-the order in which it gives members back, are read off recorded traffic.
+The defaults that the service fills in are read off recorded traffic; what it refuses is in the REST reference.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow_provider_jobmanager.local import autoscale, errors
+from airflow_provider_jobmanager.local import autoscale, bodies, errors, orders
 from airflow_provider_jobmanager.local.formats import UNLIMITED
-from airflow_provider_jobmanager.local.shapes import (
-    Shape,
-    anything,
-    boolean,
-    choice,
-    duration,
-    identifier,
-    integer,
-    list_of,
-    mapping,
-    moment,
-    not_emulated,
-    text,
-)
-
-if TYPE_CHECKING:
-    from airflow_provider_jobmanager.local.shapes import Check
 
 Doc = dict[str, Any]
-
-# -- parts ------------------------------------------------------------------------------------------------------------
-
-NAME_VALUE = Shape("name", name=text(), value=text())
-METADATA = list_of(Shape("name", "value", name=text(), value=text()))
-IDENTITY = Shape(resourceId=text())
-USER_IDENTITY = Shape(
-    username=text(),
-    autoUser=Shape(scope=choice("pool", "task"), elevationLevel=choice("nonadmin", "admin")),
-)
-RESOURCE_FILE = Shape(
-    autoStorageContainerName=text(),
-    storageContainerUrl=text(),
-    httpUrl=text(),
-    blobPrefix=text(),
-    filePath=text(),
-    fileMode=text(),
-    identityReference=IDENTITY,
-)
-OUTPUT_FILE = Shape(
-    "filePattern",
-    "destination",
-    "uploadOptions",
-    filePattern=text(shortest=1),
-    destination=Shape(
-        container=Shape(
-            "containerUrl",
-            path=text(),
-            containerUrl=text(),
-            identityReference=IDENTITY,
-            uploadHeaders=list_of(NAME_VALUE),
-        )
-    ),
-    uploadOptions=Shape("uploadCondition", uploadCondition=choice("tasksuccess", "taskfailure", "taskcompletion")),
-)
-CONTAINER = Shape(
-    "imageName",
-    containerRunOptions=text(),
-    imageName=text(shortest=1),
-    registry=Shape(username=text(), password=text(), registryServer=text(), identityReference=IDENTITY),
-    workingDirectory=choice("taskWorkingDirectory", "containerImageDefault"),
-    containerHostBatchBindMounts=list_of(Shape(source=text(), isReadOnly=boolean)),
-)
-PACKAGES = list_of(Shape("applicationId", applicationId=text(), version=text()))
-TASK_CONSTRAINTS = Shape(maxWallClockTime=duration(), retentionTime=duration(), maxTaskRetryCount=integer(-1))
-JOB_CONSTRAINTS = Shape(maxWallClockTime=duration(), maxTaskRetryCount=integer(-1))
-TOKEN_SETTINGS = Shape(access=list_of(choice("job")))
-EXIT_OPTIONS = Shape(jobAction=choice("none", "disable", "terminate"), dependencyAction=choice("satisfy", "block"))
-EXIT_CONDITIONS = Shape(
-    exitCodes=list_of(Shape("code", "exitOptions", code=integer(), exitOptions=EXIT_OPTIONS)),
-    exitCodeRanges=list_of(
-        Shape("start", "end", "exitOptions", start=integer(), end=integer(), exitOptions=EXIT_OPTIONS)
-    ),
-    preProcessingError=EXIT_OPTIONS,
-    fileUploadError=EXIT_OPTIONS,
-    default=EXIT_OPTIONS,
-)
-_COMMAND: dict[str, Check] = {
-    "commandLine": text(shortest=1),
-    "containerSettings": CONTAINER,
-    "resourceFiles": list_of(RESOURCE_FILE),
-}
-
-# -- tasks ------------------------------------------------------------------------------------------------------------
-
-JOB_MANAGER = Shape(
-    "id",
-    "commandLine",
-    id=identifier,
-    displayName=text(longest=1024),
-    **_COMMAND,
-    outputFiles=list_of(OUTPUT_FILE),
-    environmentSettings=list_of(NAME_VALUE),
-    applicationPackageReferences=PACKAGES,
-    authenticationTokenSettings=TOKEN_SETTINGS,
-    constraints=TASK_CONSTRAINTS,
-    requiredSlots=integer(1),
-    userIdentity=USER_IDENTITY,
-    runExclusive=boolean,
-    allowLowPriorityNode=boolean,
-    killJobOnCompletion=boolean,
-)
-PREPARATION = Shape(
-    "commandLine",
-    id=identifier,
-    **_COMMAND,
-    environmentSettings=list_of(NAME_VALUE),
-    constraints=TASK_CONSTRAINTS,
-    userIdentity=USER_IDENTITY,
-    waitForSuccess=boolean,
-    rerunOnNodeRebootAfterSuccess=boolean,
-)
-RELEASE = Shape(
-    "commandLine",
-    id=identifier,
-    **_COMMAND,
-    environmentSettings=list_of(NAME_VALUE),
-    maxWallClockTime=duration(longest="PT15M"),
-    retentionTime=duration(),
-    userIdentity=USER_IDENTITY,
-)
-START_TASK = Shape(
-    "commandLine",
-    **_COMMAND,
-    environmentSettings=list_of(NAME_VALUE),
-    userIdentity=USER_IDENTITY,
-    maxTaskRetryCount=integer(-1),
-    waitForSuccess=boolean,
-)
-TASK = Shape(
-    "id",
-    "commandLine",
-    id=identifier,
-    displayName=text(longest=1024),
-    **_COMMAND,
-    outputFiles=list_of(OUTPUT_FILE),
-    environmentSettings=list_of(NAME_VALUE),
-    affinityInfo=Shape("affinityId", affinityId=text()),
-    applicationPackageReferences=PACKAGES,
-    userIdentity=USER_IDENTITY,
-    exitConditions=EXIT_CONDITIONS,
-    multiInstanceSettings=not_emulated,
-    authenticationTokenSettings=TOKEN_SETTINGS,
-    dependsOn=Shape(
-        taskIds=list_of(text()),
-        taskIdRanges=list_of(Shape("start", "end", start=integer(0), end=integer(0))),
-    ),
-    constraints=TASK_CONSTRAINTS,
-    requiredSlots=integer(1),
-)
-TASK_UPDATE = Shape(constraints=TASK_CONSTRAINTS)
-COLLECTION = Shape("value", value=list_of(anything))
-
-# -- pools ------------------------------------------------------------------------------------------------------------
-
-SCHEDULING_POLICY = Shape(nodeFillType=choice("Spread", "Pack"), jobDefaultOrder=choice("none", "creationtime"))
-POOL_SPECIFICATION = Shape(
-    "vmSize",
-    displayName=text(longest=1024),
-    vmSize=lambda value, name: text(shortest=1)(value, name).lower(),
-    virtualMachineConfiguration=mapping,
-    cloudServiceConfiguration=mapping,
-    taskSlotsPerNode=integer(1, 256),
-    maxTasksPerNode=integer(1, 256),
-    taskSchedulingPolicy=SCHEDULING_POLICY,
-    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
-    targetDedicatedNodes=integer(0),
-    targetLowPriorityNodes=integer(0),
-    enableAutoScale=boolean,
-    autoScaleFormula=text(),
-    autoScaleEvaluationInterval=duration(shortest="PT5M", longest="P7D"),
-    enableInterNodeCommunication=boolean,
-    networkConfiguration=mapping,
-    startTask=START_TASK,
-    certificateReferences=list_of(mapping),
-    applicationPackageReferences=PACKAGES,
-    userAccounts=list_of(mapping),
-    metadata=METADATA,
-    resourceTags=mapping,
-    mountConfiguration=not_emulated,
-    targetNodeCommunicationMode=choice("default", "classic", "simplified"),
-    upgradePolicy=mapping,
-)
-AUTO_POOL = Shape(
-    "poolLifetimeOption",
-    autoPoolIdPrefix=text(longest=20),
-    poolLifetimeOption=choice("job", "jobschedule"),
-    keepAlive=boolean,
-    pool=POOL_SPECIFICATION,
-)
-POOL = Shape("id", *POOL_SPECIFICATION.required, id=identifier, **POOL_SPECIFICATION.members)
-_POOL_CHANGES: dict[str, Check] = {
-    "startTask": START_TASK,
-    "certificateReferences": list_of(mapping),
-    "applicationPackageReferences": PACKAGES,
-    "metadata": METADATA,
-    "targetNodeCommunicationMode": choice("default", "classic", "simplified"),
-}
-POOL_PATCH = Shape(
-    **_POOL_CHANGES,
-    displayName=text(longest=1024),
-    taskSchedulingPolicy=SCHEDULING_POLICY,
-    resourceTags=mapping,
-    upgradePolicy=mapping,
-)
-POOL_REPLACE = Shape(**_POOL_CHANGES)
-_DEALLOCATION = choice("requeue", "terminate", "taskcompletion", "retaineddata")
-RESIZE = Shape(
-    targetDedicatedNodes=integer(0),
-    targetLowPriorityNodes=integer(0),
-    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
-    nodeDeallocationOption=_DEALLOCATION,
-)
-REMOVE_NODES = Shape(
-    "nodeList",
-    nodeList=list_of(text(shortest=1)),
-    resizeTimeout=duration(shortest="PT5M", longest="P7D"),
-    nodeDeallocationOption=_DEALLOCATION,
-)
-AUTO_SCALE = Shape(
-    autoScaleFormula=text(shortest=1), autoScaleEvaluationInterval=duration(shortest="PT5M", longest="P7D")
-)
-EVALUATE = Shape("autoScaleFormula", autoScaleFormula=text(shortest=1))
-REBOOT = Shape(nodeRebootOption=_DEALLOCATION)
-REIMAGE = Shape(nodeReimageOption=_DEALLOCATION)
-DISABLE_SCHEDULING = Shape(nodeDisableSchedulingOption=choice("requeue", "terminate", "taskcompletion"))
-POOL_INFO = Shape(poolId=identifier, autoPoolSpecification=AUTO_POOL)
-
-# -- jobs -------------------------------------------------------------------------------------------------------------
-
-_JOB_SETTINGS: dict[str, Check] = {
-    "priority": integer(-1000, 1000, code="OutOfRangePriority"),
-    "maxParallelTasks": integer(-1),
-    "allowTaskPreemption": boolean,
-    "constraints": JOB_CONSTRAINTS,
-    "poolInfo": POOL_INFO,
-    "metadata": METADATA,
-    "onAllTasksComplete": choice("noaction", "terminatejob"),
-    "networkConfiguration": not_emulated,
-}
-_JOB_PARTS: dict[str, Check] = {
-    "displayName": text(longest=1024),
-    "usesTaskDependencies": boolean,
-    "jobManagerTask": JOB_MANAGER,
-    "jobPreparationTask": PREPARATION,
-    "jobReleaseTask": RELEASE,
-    "commonEnvironmentSettings": list_of(NAME_VALUE),
-    "onTaskFailure": choice("noaction", "performexitoptionsjobaction"),
-}
-JOB = Shape("id", "poolInfo", id=identifier, **_JOB_PARTS, **_JOB_SETTINGS)
-JOB_PATCH = Shape(**_JOB_SETTINGS)
-# A PUT may carry the job as it was read; what can't be changed is passed over, as the service does with the id.
-JOB_PUT = Shape(
-    "poolInfo",
-    **_JOB_SETTINGS,
-    **dict.fromkeys(
-        (
-            "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
-            "previousState", "previousStateTransitionTime", "usesTaskDependencies", "jobManagerTask",
-            "jobPreparationTask", "jobReleaseTask", "commonEnvironmentSettings", "onTaskFailure", "executionInfo",
-            "stats",
-        ),
-        anything,
-    ),
-)  # fmt: skip
-DISABLE = Shape("disableTasks", disableTasks=choice("requeue", "terminate", "wait"))
-TERMINATE = Shape(terminateReason=text())
-JOB_SPECIFICATION = Shape("poolInfo", **_JOB_PARTS, **_JOB_SETTINGS)
-SCHEDULE_SETTINGS: dict[str, Check] = {
-    "schedule": Shape(
-        doNotRunUntil=moment,
-        doNotRunAfter=moment,
-        startWindow=duration(shortest="PT1M"),
-        recurrenceInterval=duration(shortest="PT1M"),
-    ),
-    "jobSpecification": JOB_SPECIFICATION,
-    "metadata": METADATA,
-}
-SCHEDULE = Shape(
-    "id", "schedule", "jobSpecification", id=identifier, displayName=text(longest=1024), **SCHEDULE_SETTINGS
-)
-SCHEDULE_PATCH = Shape(**SCHEDULE_SETTINGS)
-SCHEDULE_PUT = Shape(
-    "jobSpecification",
-    **SCHEDULE_SETTINGS,
-    **dict.fromkeys(
-        (
-            "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
-            "previousState", "previousStateTransitionTime", "executionInfo", "stats",
-        ),
-        anything,
-    ),
-)  # fmt: skip
-
-JOB_ORDER = (
-    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState",
-    "previousStateTransitionTime", "priority", "maxParallelTasks", "usesTaskDependencies", "allowTaskPreemption",
-    "constraints", "jobManagerTask", "jobPreparationTask", "jobReleaseTask", "commonEnvironmentSettings", "poolInfo",
-    "metadata", "executionInfo", "onAllTasksComplete", "onTaskFailure", "stats",
-)  # fmt: skip
-SPECIFICATION_ORDER = (
-    "displayName", "priority", "maxParallelTasks", "allowTaskPreemption", "usesTaskDependencies", "onAllTasksComplete",
-    "onTaskFailure", "constraints", "jobManagerTask", "jobPreparationTask", "jobReleaseTask",
-    "commonEnvironmentSettings", "poolInfo", "metadata",
-)  # fmt: skip
-TASK_ORDER = (
-    "id", "displayName", "url", "eTag", "creationTime", "lastModified", "state", "stateTransitionTime", "previousState",
-    "previousStateTransitionTime", "commandLine", "containerSettings", "resourceFiles", "outputFiles",
-    "environmentSettings", "affinityInfo", "applicationPackageReferences", "userIdentity", "exitConditions",
-    "multiInstanceSettings", "authenticationTokenSettings", "dependsOn", "constraints", "requiredSlots",
-    "executionInfo", "nodeInfo", "stats",
-)  # fmt: skip
-SCHEDULE_ORDER = (
-    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState",
-    "previousStateTransitionTime", "schedule", "jobSpecification", "executionInfo", "metadata", "stats",
-)  # fmt: skip
-POOL_ORDER = (
-    "id", "displayName", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime",
-    "allocationState", "allocationStateTransitionTime", "vmSize", "virtualMachineConfiguration",
-    "cloudServiceConfiguration", "resizeTimeout", "resizeErrors", "currentDedicatedNodes", "targetDedicatedNodes",
-    "currentLowPriorityNodes", "targetLowPriorityNodes", "enableAutoScale", "autoScaleFormula",
-    "autoScaleEvaluationInterval", "autoScaleRun", "enableInterNodeCommunication", "networkConfiguration", "startTask",
-    "certificateReferences", "applicationPackageReferences", "taskSlotsPerNode", "taskSchedulingPolicy",
-    "userAccounts", "metadata", "resourceTags", "targetNodeCommunicationMode", "currentNodeCommunicationMode",
-    "upgradePolicy", "stats",
-)  # fmt: skip
-NODE_ORDER = (
-    "id", "url", "state", "schedulingState", "stateTransitionTime", "lastBootTime", "allocationTime", "ipAddress",
-    "affinityId", "vmSize", "totalTasksRun", "runningTasksCount", "runningTaskSlotsCount", "totalTasksSucceeded",
-    "recentTasks", "startTask", "startTaskInfo", "errors", "isDedicated", "nodeAgentInfo",
-)  # fmt: skip
 
 MAX_DEPENDENCY_CHARACTERS = 64_000
 MAX_DEPENDENCY_RANGES = 1_000
@@ -411,14 +82,14 @@ def specification(body: Doc) -> Doc:
     Raises:
         BatchError: parts that do not go together.
     """
-    return in_order(job(body), SPECIFICATION_ORDER)
+    return in_order(job(body), orders.SPECIFICATION_ORDER)
 
 
 def manager(body: Doc, retries: int) -> Doc:
     """A job manager task as part of its job."""
     check_files(body)
     check_packages(body)
-    kept = {name: body[name] for name in JOB_MANAGER.members if name in body}
+    kept = {name: body[name] for name in bodies.JOB_MANAGER.members if name in body}
     kept["constraints"] = task_constraints(body.get("constraints"), retries)
     defaults: Doc = {
         "requiredSlots": 1,
@@ -429,7 +100,7 @@ def manager(body: Doc, retries: int) -> Doc:
     }
     for name, value in defaults.items():
         kept.setdefault(name, value)
-    return in_order(kept, tuple(JOB_MANAGER.members))
+    return in_order(kept, tuple(bodies.JOB_MANAGER.members))
 
 
 def preparation(body: Doc, retries: int) -> Doc:
@@ -439,14 +110,14 @@ def preparation(body: Doc, retries: int) -> Doc:
     kept["userIdentity"] = user(body)
     kept.setdefault("waitForSuccess", True)
     kept.setdefault("rerunOnNodeRebootAfterSuccess", True)
-    return in_order(kept, tuple(PREPARATION.members))
+    return in_order(kept, tuple(bodies.PREPARATION.members))
 
 
 def release(body: Doc) -> Doc:
     """A job release task as part of its job."""
     check_files(body)
     kept = {"id": RELEASE_ID, "maxWallClockTime": "PT15M", "retentionTime": "P7D", **body, "userIdentity": user(body)}
-    return in_order(kept, tuple(RELEASE.members))
+    return in_order(kept, tuple(bodies.RELEASE.members))
 
 
 def task(body: Doc, job_doc: Doc) -> Doc:
@@ -492,7 +163,7 @@ def pool_info(body: Doc) -> Doc:
     auto.setdefault("keepAlive", False)
     if "pool" in auto:
         auto["pool"] = pool_specification(auto["pool"])
-    return {"autoPoolSpecification": in_order(auto, tuple(AUTO_POOL.members))}
+    return {"autoPoolSpecification": in_order(auto, tuple(bodies.AUTO_POOL.members))}
 
 
 def pool_specification(body: Doc) -> Doc:
@@ -514,14 +185,14 @@ def pool_specification(body: Doc) -> Doc:
     check_packages(kept)
     if "startTask" in kept:
         kept["startTask"] = start_task(kept["startTask"])
-    return in_order(kept, tuple(POOL_SPECIFICATION.members))
+    return in_order(kept, tuple(bodies.POOL_SPECIFICATION.members))
 
 
 def start_task(body: Doc) -> Doc:
     """A start task as part of its pool."""
     check_files(body)
     start = {"maxTaskRetryCount": 0, "waitForSuccess": True, **body, "userIdentity": user(body)}
-    return in_order(start, tuple(START_TASK.members))
+    return in_order(start, tuple(bodies.START_TASK.members))
 
 
 def check_packages(body: Doc) -> None:

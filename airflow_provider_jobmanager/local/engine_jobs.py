@@ -11,7 +11,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local import bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.launches import failure
 from airflow_provider_jobmanager.local.machines import JOB, touch
 from airflow_provider_jobmanager.local.records import Job
@@ -67,7 +67,7 @@ class Jobs:
 
     def create(self, body: Any) -> Job:
         """A new job, with its manager as its first task."""
-        settings = documents.job(documents.JOB(body))
+        settings = documents.job(bodies.JOB(body))
         self.engine.check_storage(settings)
         if settings["id"].lower() in self.store.jobs:
             raise errors.refuse("JobExists")
@@ -96,12 +96,12 @@ class Jobs:
 
     def patch(self, job: Job, body: Any) -> None:
         """Replace each member that is given, whole; keep the others."""
-        self._update(job, documents.JOB_PATCH(body))
+        self._update(job, bodies.JOB_PATCH(body))
 
     def put(self, job: Job, body: Any) -> None:
         """Replace everything that can be changed; what is not given goes back to its default."""
-        given = documents.JOB_PUT(body)
-        settings = {name: given[name] for name in documents.JOB_PATCH.members if name in given}
+        given = bodies.JOB_PUT(body)
+        settings = {name: given[name] for name in bodies.JOB_PATCH.members if name in given}
         defaults: Doc = {"priority": 0, "maxParallelTasks": -1, "allowTaskPreemption": False, "constraints": {}}
         # Documented as one-way, so leaving it out can't mean going back.
         defaults["onAllTasksComplete"] = job.doc["onAllTasksComplete"]
@@ -111,7 +111,7 @@ class Jobs:
 
     def disable(self, job: Job, body: Any) -> None:
         """Stop scheduling; running tasks are requeued, ended or waited for."""
-        self.disable_with(job, documents.DISABLE(body)["disableTasks"], by_user=True)
+        self.disable_with(job, bodies.DISABLE(body)["disableTasks"], by_user=True)
 
     def disable_with(self, job: Job, tasks: str, *, by_user: bool = False) -> None:
         """Disable for a user, or for an exit condition that says so."""
@@ -143,7 +143,7 @@ class Jobs:
 
     def terminate(self, job: Job, body: Any, *, force: bool = False) -> None:
         """End a job for a user."""
-        reason = (documents.TERMINATE(body) if body is not None else {}).get("terminateReason") or "UserTerminate"
+        reason = (bodies.TERMINATE(body) if body is not None else {}).get("terminateReason") or "UserTerminate"
         if job.state in _BUSY:
             raise errors.refuse(_BUSY[job.state])
         job.force = force

@@ -12,7 +12,7 @@ import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local import bodies, errors, formats
 from airflow_provider_jobmanager.local.engine_tasks import EXIT_CODE
 from airflow_provider_jobmanager.local.launches import Run
 from airflow_provider_jobmanager.local.machines import NODE
@@ -83,7 +83,7 @@ class Nodes:
 
     def reboot(self, node: Node, body: Any, *, reimage: bool = False) -> None:
         """Boot a node again; reimaging forgets what is on it as well."""
-        shape = documents.REIMAGE if reimage else documents.REBOOT
+        shape = bodies.REIMAGE if reimage else bodies.REBOOT
         option = next(iter(shape(body or {}).values()), "requeue")
         if node.state in _AWAY:
             code = {"reimaging": "NodeBeingReimaged", "rebooting": "NodeBeingRebooted"}.get(node.state)
@@ -92,7 +92,7 @@ class Nodes:
 
     def disable_scheduling(self, node: Node, body: Any) -> None:
         """Give a node no more tasks."""
-        option = documents.DISABLE_SCHEDULING(body or {}).get("nodeDisableSchedulingOption", "requeue")
+        option = bodies.DISABLE_SCHEDULING(body or {}).get("nodeDisableSchedulingOption", "requeue")
         if node.doc["schedulingState"] == "disabled":
             raise errors.refuse("NodeAlreadyInTargetSchedulingState")
         node.doc["schedulingState"] = "disabled"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local import bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.machines import POOL, touch
 from airflow_provider_jobmanager.local.records import Pool
 from airflow_provider_jobmanager.local.settings import DEFAULT_POOL
@@ -56,7 +56,7 @@ class Pools:
 
     def create(self, body: Any) -> Pool:
         """A new pool."""
-        given = documents.POOL(body)
+        given = bodies.POOL(body)
         if given["id"].lower() in self.store.pools:
             raise errors.refuse("PoolExists")
         documents.check_metadata(given.get("metadata"))
@@ -93,7 +93,7 @@ class Pools:
 
     def patch(self, pool: Pool, body: Any) -> None:
         """Replace each member that is given, whole; keep the others."""
-        given = documents.POOL_PATCH(body)
+        given = bodies.POOL_PATCH(body)
         documents.check_metadata(given.get("metadata"))
         documents.check_packages(given)
         if "startTask" in given:
@@ -105,14 +105,14 @@ class Pools:
 
     def replace_properties(self, pool: Pool, body: Any) -> None:
         """Replace the start task, packages and metadata; what is not given goes."""
-        given = documents.POOL_REPLACE(body)
+        given = bodies.POOL_REPLACE(body)
         for name in ("startTask", "metadata", "applicationPackageReferences"):
             pool.doc.pop(name, None)
-        self.patch(pool, {name: value for name, value in given.items() if name in documents.POOL_PATCH.members})
+        self.patch(pool, {name: value for name, value in given.items() if name in bodies.POOL_PATCH.members})
 
     def resize(self, pool: Pool, body: Any) -> None:
         """Change the number of nodes."""
-        given = documents.RESIZE(body)
+        given = bodies.RESIZE(body)
         if pool.doc["enableAutoScale"]:
             reason = "The pool has automatic scaling; disable it before resizing the pool"
             raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": reason})
@@ -142,7 +142,7 @@ class Pools:
 
     def remove_nodes(self, pool: Pool, body: Any) -> None:
         """Take some nodes out of the pool."""
-        given = documents.REMOVE_NODES(body)
+        given = bodies.REMOVE_NODES(body)
         names = given["nodeList"]
         if not 1 <= len(names) <= MAX_REMOVED:
             raise errors.invalid_property(

@@ -11,7 +11,7 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import autoscale, documents, errors, formats
+from airflow_provider_jobmanager.local import autoscale, bodies, errors, formats
 from airflow_provider_jobmanager.local.autoscale.values import SAMPLE_PERIOD
 from airflow_provider_jobmanager.local.machines import touch
 
@@ -36,7 +36,7 @@ class Scaling:
 
     def enable(self, pool: Pool, body: Any) -> None:
         """Give a pool a formula, or the one it has another interval."""
-        given = documents.AUTO_SCALE(body or {})
+        given = bodies.AUTO_SCALE(body or {})
         formula = given.get("autoScaleFormula", pool.doc.get("autoScaleFormula"))
         if formula is None:
             raise errors.refuse("MissingRequiredProperty", values={"PropertyName": "autoScaleFormula"})
@@ -61,7 +61,7 @@ class Scaling:
 
     def evaluate(self, pool: Pool, body: Any) -> Doc:
         """What a formula would come to now; nothing is changed."""
-        formula = documents.EVALUATE(body)["autoScaleFormula"]
+        formula = bodies.EVALUATE(body)["autoScaleFormula"]
         if not pool.doc["enableAutoScale"]:
             reason = "The pool does not have automatic scaling enabled"
             raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": reason})

@@ -10,7 +10,7 @@ from copy import deepcopy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local import bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.machines import JOB_SCHEDULE, touch
 from airflow_provider_jobmanager.local.records import Schedule
 from airflow_provider_jobmanager.local.recurrence import Recurrence, check_schedule
@@ -53,7 +53,7 @@ class Schedules:
 
     def create(self, body: Any) -> Schedule:
         """A new job schedule; its first job may be there at once."""
-        given = documents.SCHEDULE(body)
+        given = bodies.SCHEDULE(body)
         if given["id"].lower() in self.store.schedules:
             raise errors.refuse("JobScheduleExists")
         if given["id"].lower() in self.store.jobs:
@@ -75,7 +75,7 @@ class Schedules:
     def patch(self, schedule: Schedule, body: Any) -> None:
         """Replace each member that is given, whole; the change reaches the jobs made from now on."""
         self._refuse_busy(schedule)
-        given = documents.SCHEDULE_PATCH(body)
+        given = bodies.SCHEDULE_PATCH(body)
         documents.check_metadata(given.get("metadata"))
         self._set(schedule.doc, given)
         if "metadata" in given:
@@ -85,7 +85,7 @@ class Schedules:
     def put(self, schedule: Schedule, body: Any) -> None:
         """Replace everything that can be changed; what is not given goes."""
         self._refuse_busy(schedule)
-        given = documents.SCHEDULE_PUT(body)
+        given = bodies.SCHEDULE_PUT(body)
         documents.check_metadata(given.get("metadata"))
         for name in ("schedule", "metadata"):
             schedule.doc.pop(name, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, errors, formats
+from airflow_provider_jobmanager.local import bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.dependencies import Dependencies
 from airflow_provider_jobmanager.local.launches import failure
 from airflow_provider_jobmanager.local.machines import TASK, touch
@@ -57,7 +57,7 @@ class Tasks:
 
     def add(self, job: Job, body: Any) -> Task:
         """A new task of a job that takes tasks."""
-        settings = documents.task(documents.TASK(body), job.doc)
+        settings = documents.task(bodies.TASK(body), job.doc)
         self.engine.check_storage(settings.get("resourceFiles"))
         for part, code in (
             ("jobPreparationTask", "TaskIdSameAsJobPreparationTask"),
@@ -75,7 +75,7 @@ class Tasks:
         Returns:
             task id and the task, or the error that this one met.
         """
-        rows = documents.COLLECTION(body)["value"]
+        rows = bodies.COLLECTION(body)["value"]
         if not 1 <= len(rows) <= MAX_COLLECTION:
             raise errors.invalid_property("value", str(len(rows)), f"1 to {MAX_COLLECTION} tasks can be added at once")
         results: list[tuple[str, Task | errors.BatchError]] = []
@@ -97,7 +97,7 @@ class Tasks:
             raise errors.refuse("TaskCompleted")
         job = self.store.jobs.get(task.job)
         retries = job.doc["constraints"]["maxTaskRetryCount"] if job else 0
-        given = documents.TASK_UPDATE(body).get("constraints")
+        given = bodies.TASK_UPDATE(body).get("constraints")
         task.doc["constraints"] = documents.task_constraints(given, retries)
         touch(task.doc, self.engine.now())
         self.engine.scheduling.watch(task)

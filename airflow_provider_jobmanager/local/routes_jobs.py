@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, versions
+from airflow_provider_jobmanager.local import documents, errors, orders, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _RUN_ORDER = (
 def render(x: Exchange, job: Job) -> Doc:
     """A job as it is read."""
     doc = versions.job({**job.doc, "url": x.url("jobs", job.id)}, x.version)
-    return documents.hide_secrets(documents.in_order(doc, documents.JOB_ORDER))
+    return documents.hide_secrets(documents.in_order(doc, orders.JOB_ORDER))
 
 
 def create_job(x: Exchange) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, versions
+from airflow_provider_jobmanager.local import documents, orders, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def render_pool(x: Exchange, pool: Pool) -> Doc:
         "currentDedicatedNodes": dedicated,
         "currentLowPriorityNodes": len(nodes) - dedicated,
     }
-    return documents.in_order(versions.pool(doc, x.version), documents.POOL_ORDER)
+    return documents.in_order(versions.pool(doc, x.version), orders.POOL_ORDER)
 
 
 def render_node(x: Exchange, pool: Pool, node: Node) -> Doc:
@@ -55,7 +55,7 @@ def render_node(x: Exchange, pool: Pool, node: Node) -> Doc:
         "runningTaskSlotsCount": sum(task.slots for task in tasks),
         "totalTasksSucceeded": node.succeeded,
     }
-    return documents.in_order(doc, documents.NODE_ORDER)
+    return documents.in_order(doc, orders.NODE_ORDER)
 
 
 def create_pool(x: Exchange) -> Answer:

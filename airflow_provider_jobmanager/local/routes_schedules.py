@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, routes_jobs
+from airflow_provider_jobmanager.local import documents, errors, orders, routes_jobs
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def render(x: Exchange, schedule: Schedule) -> Doc:
     """A job schedule as it is read."""
     doc = {**schedule.doc, "url": x.url("jobschedules", schedule.id)}
-    specification = documents.in_order(doc["jobSpecification"], documents.SPECIFICATION_ORDER)
+    specification = documents.in_order(doc["jobSpecification"], orders.SPECIFICATION_ORDER)
     doc["jobSpecification"] = documents.hide_secrets(specification)
     recent = doc["executionInfo"].get("recentJob")
     if recent is not None:
         shown = {"url": x.url("jobs", recent["id"]), "id": recent["id"]}
         doc["executionInfo"] = {**doc["executionInfo"], "recentJob": shown}
-    return documents.in_order(doc, documents.SCHEDULE_ORDER)
+    return documents.in_order(doc, orders.SCHEDULE_ORDER)
 
 
 def create_job_schedule(x: Exchange) -> Answer:

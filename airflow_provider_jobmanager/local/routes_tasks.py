@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors
+from airflow_provider_jobmanager.local import documents, errors, orders
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def render(x: Exchange, job: Job, task: Task) -> Doc:
             "taskRootDirectory": root,
             "taskRootDirectoryUrl": f"{url}/files/{root}",
         }
-    return documents.hide_secrets(documents.in_order(doc, documents.TASK_ORDER))
+    return documents.hide_secrets(documents.in_order(doc, orders.TASK_ORDER))
 
 
 def create_task(x: Exchange) -> Answer:
