@@ -201,3 +201,5 @@ def test_no_example_goes_untested() -> None:
     examples = [path.stem for path in examples_folder().glob("*.py")]
     assert len(examples) > 5
     assert [example for example in examples if f'"{example}"' not in tests] == []
+    listed = (examples_folder() / "README.md").read_text()
+    assert [example for example in examples if f"({example}.py)" not in listed] == []
