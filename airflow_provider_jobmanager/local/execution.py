@@ -13,7 +13,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import containers, processes
+from airflow_provider_jobmanager.local import containers, processes, transfer_errors
 from airflow_provider_jobmanager.local.launches import Outcome, failure
 
 if TYPE_CHECKING:
@@ -154,19 +154,19 @@ class _Running(threading.Thread):
         storage = transfer.Storage(self.auto_storage)
         try:
             transfer.fetch(self.launch.resource_files, working, storage, self._killed)
-        except transfer.TransferError as error:
+        except transfer_errors.TransferError as error:
             raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
-        except transfer.Stopped:
+        except transfer_errors.Stopped:
             raise _RunError(Outcome()) from None
 
     def _upload(self, working: Path, exit_code: int) -> None:
-        from airflow_provider_jobmanager.local import transfer, uploads  # noqa: PLC0415 - as above
+        from airflow_provider_jobmanager.local import uploads  # noqa: PLC0415 - as above
 
         try:
             uploads.upload(self.launch.output_files, working, self.launch.environment, exit_code, self._killed)
-        except transfer.TransferError as error:
+        except transfer_errors.TransferError as error:
             raise _RunError(Outcome(exit_code, error.failure_info(), phase="after")) from None
-        except transfer.Stopped:
+        except transfer_errors.Stopped:
             raise _RunError(Outcome(exit_code)) from None
 
     def _command(self, working: Path) -> list[str]:

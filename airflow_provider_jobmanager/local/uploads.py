@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING, Any
 from azure.storage.blob import ContentSettings
 
 from airflow_provider_jobmanager.local.errors import invalid_property, not_emulated
-from airflow_provider_jobmanager.local.transfer import (
-    Stopped,
-    TransferError,
-    bare,
-    check_url,
-    container_client,
-    storage_answers,
-)
+from airflow_provider_jobmanager.local.transfer import check_url, container_client, storage_answers
+from airflow_provider_jobmanager.local.transfer_errors import Stopped, TransferError, bare
 
 if TYPE_CHECKING:
     import threading

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_jobmanager.local import odata
+from airflow_provider_jobmanager.local import odata, odata_tables
 from airflow_provider_jobmanager.local.errors import BatchError
 from airflow_provider_jobmanager.local.odata import Compare, Every, Some, parse_filter
 
@@ -129,7 +129,7 @@ def refusal(text: str, name: str = "jobs") -> str:
 def test_what_can_be_filtered_is_the_documented_table():
     found = {
         name: {prop: set(row.operators) for prop, row in properties.items()}
-        for name, properties in odata.FILTERS.items()
+        for name, properties in odata_tables.FILTERS.items()
     }
 
     assert found == {
@@ -141,7 +141,7 @@ def test_what_can_be_filtered_is_the_documented_table():
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_every_allowed_pair_parses_and_every_other_is_refused(name: str):
     examples = {"text": "'x'", "time": "DateTime'2025-01-01T00:00:00Z'", "int": "1", "bool": "true"}
-    for prop, row in odata.FILTERS[name].items():
+    for prop, row in odata_tables.FILTERS[name].items():
         value = f"'{row.values[0]}'" if row.values else examples[row.kind]
         for operator in odata.OPERATORS:
             if operator in row.operators:

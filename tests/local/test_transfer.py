@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_jobmanager.local import transfer
+from airflow_provider_jobmanager.local import transfer, transfer_errors
 from airflow_provider_jobmanager.local.errors import BatchError
-from airflow_provider_jobmanager.local.transfer import Stopped, Storage, TransferError, check_resource_files, fetch
+from airflow_provider_jobmanager.local.transfer import Storage, check_resource_files, fetch
+from airflow_provider_jobmanager.local.transfer_errors import Stopped, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -289,5 +290,5 @@ def test_identities_are_refused_by_name():
     ],
 )
 def test_redaction(text: str, clean: str):
-    assert transfer.redact(text) == clean
-    assert transfer.bare("https://u:p@h:1/c/b?sig=x#f") == "https://h:1/c/b"
+    assert transfer_errors.redact(text) == clean
+    assert transfer_errors.bare("https://u:p@h:1/c/b?sig=x#f") == "https://h:1/c/b"

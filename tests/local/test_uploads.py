@@ -7,7 +7,7 @@ import pytest
 
 from airflow_provider_jobmanager.local import uploads
 from airflow_provider_jobmanager.local.errors import BatchError
-from airflow_provider_jobmanager.local.transfer import Stopped, TransferError
+from airflow_provider_jobmanager.local.transfer_errors import Stopped, TransferError
 
 if TYPE_CHECKING:
     from pathlib import Path
