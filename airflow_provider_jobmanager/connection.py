@@ -31,12 +31,11 @@ from attrs import frozen
 from airflow_provider_jobmanager.account import API_VERSION, Account
 from airflow_provider_jobmanager.credentials import CLOUDS, METHODS, PUBLIC, Cloud, Credential, Method
 from airflow_provider_jobmanager.errors import AccountError
+from airflow_provider_jobmanager.provider_info import CONN_TYPE
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-CONN_TYPE = "azure_batch_job_manager"
-DEFAULT_CONN_ID = "azure_batch_default"
 AUTOMATIC = "auto"
 """The ``auth_method`` that is none: what is filled in decides."""
 

@@ -19,8 +19,8 @@ from airflow_provider_jobmanager.batch.printable import line
 from airflow_provider_jobmanager.batch.report import gather
 from airflow_provider_jobmanager.batch.situation import manager_of, pool_and_nodes, situation
 from airflow_provider_jobmanager.batch.verdict import manager_id_of, moment
-from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import JobManagerError
+from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

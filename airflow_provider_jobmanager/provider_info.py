@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+CONN_TYPE = "azure_batch_job_manager"
+DEFAULT_CONN_ID = "azure_batch_default"
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's hooks, modules and extra links, in the form of Airflow's provider_info.schema.json."""
@@ -34,7 +37,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "connection-types": [
             {
-                "connection-type": "azure_batch_job_manager",
+                "connection-type": CONN_TYPE,
                 "hook-class-name": "airflow_provider_jobmanager.hooks.job_manager.AzureBatchJobManagerHook",
                 "hook-name": "Azure Batch (job manager)",
                 "ui-field-behaviour": {

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
-from airflow_provider_jobmanager.connection import CONN_TYPE, DEFAULT_CONN_ID, account_of
+from airflow_provider_jobmanager.connection import account_of
 from airflow_provider_jobmanager.errors import JobManagerError
+from airflow_provider_jobmanager.provider_info import CONN_TYPE, DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

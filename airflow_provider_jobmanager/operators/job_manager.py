@@ -16,7 +16,6 @@ from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.stopping import out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
-from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.masking import protect, unveil
@@ -36,6 +35,7 @@ from airflow_provider_jobmanager.operators.payload import (
 )
 from airflow_provider_jobmanager.operators.queueing import Queueing
 from airflow_provider_jobmanager.operators.result import check_result_file, read_result
+from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -19,7 +19,7 @@ from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.report import gather
 from airflow_provider_jobmanager.batch.telling import Telling
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
-from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID, account_of
+from airflow_provider_jobmanager.connection import account_of
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
 from airflow_provider_jobmanager.following import (
     Broken,
@@ -38,6 +38,7 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
+from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.telling import StartLimit, keep_telling, limit_start
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.ending import end_of_task

@@ -12,10 +12,10 @@ import pytest
 from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_jobmanager import connection
-from airflow_provider_jobmanager.connection import AUTOMATIC, CONN_TYPE
+from airflow_provider_jobmanager.connection import AUTOMATIC
 from airflow_provider_jobmanager.credentials import CLOUDS, METHODS
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
-from airflow_provider_jobmanager.provider_info import get_provider_info
+from airflow_provider_jobmanager.provider_info import CONN_TYPE, get_provider_info
 
 (FORM,) = get_provider_info()["connection-types"]
 FIELDS = FORM["conn-fields"]
