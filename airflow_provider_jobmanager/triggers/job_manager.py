@@ -125,6 +125,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         self.out_of_sight = out_of_sight
         self.owner = owner
         self.on_kill_action = on_kill_action
+        self._killing: asyncio.Task[None] | None = None
         self.end_from_trigger = end_from_trigger
         self.soft_fail = soft_fail
         self.stream_logs = stream_logs
@@ -164,22 +165,22 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         try:
             event = await self._follow()
         except asyncio.CancelledError:
-            if not kill.AIRFLOW_CALLS_ON_KILL and (order := self._kill_order()):
-                kill.begin(order)
+            self._begin_kill()
             raise
         await asyncio.sleep(min(FIRST_EVENT_SECONDS, self.poll_interval) - (time.monotonic() - begun))
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """End the job because somebody ended the task (:mod:`.kill`)."""
-        if order := self._kill_order():
-            await asyncio.shield(kill.begin(order))
+        if task := self._begin_kill():
+            await asyncio.shield(task)
 
-    def _kill_order(self) -> kill.Kill | None:
-        if self.owner is None or self.on_kill_action != "terminate":
-            return None
-        owner = Owner(**self.owner)
-        return kill.Kill(self.job_id, owner, self.created_at, self.wait_for, self._account, self.log)
+    def _begin_kill(self) -> asyncio.Task[None] | None:
+        if self._killing is None and self.owner is not None and self.on_kill_action == "terminate":
+            owner = Owner(**self.owner)
+            order = kill.Kill(self.job_id, owner, self.created_at, self.wait_for, self._account, self.log)
+            self._killing = kill.begin(order)
+        return self._killing
 
     async def _end_here(self) -> TriggerEvent:
         try:

@@ -9,8 +9,9 @@ What was measured on Airflow 3.3 shapes this module:
 * After a Clear it may come later than the next try's submission. So only the job that this trigger follows is ended,
   known by its id and creation time, and not when the next try has taken it over.
 
-Airflow 3.2 has no ``on_kill``; there the trigger's cancellation is taken for a possible kill, which the question to
-Airflow decides. A triggerer that is shut down ends before it could ask, and the job lives on.
+* It does not come at all when the cancellation hit the trigger within ``sync_to_async``, which loses the message that
+  tells a kill from a shutdown. (And Airflow 3.2 has no ``on_kill``.) So every cancellation of a trigger is taken for a
+  possible kill, and the answer to the question decides.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 from attrs import define
 
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.ownership import Owner
     from airflow_provider_jobmanager.batch.verdict import WaitFor
 
-AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
-"""False on Airflow 3.2."""
-
 XCOM_JOB_ID = "job_id"
 """Where the operator records the job that a try follows."""
 
@@ -52,6 +49,7 @@ _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed",
 _TO_BE_RUN = frozenset({None, "none", "scheduled", "queued"})
 _LOOK_AGAIN_SECONDS = 600.0
 _ASK_SECONDS = 300.0
+_SETTLE_SECONDS = 0.3
 
 _under_way: set[asyncio.Task[None]] = set()
 
@@ -112,6 +110,8 @@ def decide(state: str | None, recorded: str | None, job_id: str) -> str:
 
 
 async def _carry_out(kill: Kill) -> None:
+    # A triggerer that is shutting down cancels all its triggers; it is gone before they all begin to ask.
+    await asyncio.sleep(_SETTLE_SECONDS)
     try:
         state, verb = await _find_out(kill)
         if verb == LEAVE:

@@ -1,0 +1,186 @@
+"""Every way to stop a task stops its job, through a real API server, scheduler, worker and triggerer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+    from tests.chaos.account import Jobs, Seen
+
+DAG = """
+from datetime import timedelta
+from airflow.sdk import DAG
+from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
+
+class Impatient(AzureBatchJobManagerOperator):
+    deferral_margin = 2.0
+
+def task(operator=AzureBatchJobManagerOperator, **options):
+    settings = {"command_line": "/bin/sleep 600", "deferrable": True, **options}
+    return operator(
+        task_id="work", azure_batch_conn_id="azure_batch_chaos", pool_id="local", run_exclusive=False,
+        poll_interval=1, **settings,
+    )
+"""
+
+DAGS = {
+    "deferred": "task()",
+    "on_worker": "task(deferrable=False)",
+    "left_alone": "task(on_kill_action='leave')",
+    "out_of_time": "task(timeout=8)",
+    "execution_timeout_deferred": "task(execution_timeout=timedelta(seconds=8))",
+    "execution_timeout_on_worker": "task(deferrable=False, execution_timeout=timedelta(seconds=8), retries=0)",
+    "airflow_gave_up": "task(Impatient, timeout=8)",
+    "short": "task(command_line='/bin/sleep 8', timeout=600)",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dags(airflow: AirflowHome, jobs: Jobs) -> None:
+    text = DAG + "".join(
+        f"\nwith DAG('cancel_{name}', schedule=None):\n    {source}\n" for name, source in DAGS.items()
+    )
+    (airflow.dags / "cancelling.py").write_text(text)
+    for name in DAGS:
+        airflow.wait_for_dag(f"cancel_{name}")
+
+
+class Task:
+    """A task that runs."""
+
+    def __init__(self, airflow: AirflowHome, jobs: Jobs, name: str, state: str) -> None:
+        self.airflow = airflow
+        self.jobs = jobs
+        self.dag_id = f"cancel_{name}"
+        self.run_id = airflow.api.trigger(self.dag_id)
+        self.wait_for({state})
+        self.wait_for_jobs(lambda found: len(found) == 1 and found[0].active)
+
+    def wait_for(self, states: set[str]) -> str | None:
+        return self.airflow.api.wait_for_task(self.dag_id, self.run_id, "work", states).state
+
+    def wait_for_jobs(self, good: Callable[[list[Seen]], bool]) -> list[Seen]:
+        return self.jobs.wait(good, self.dag_id, self.run_id)
+
+    def mark(self, state: str) -> None:
+        self.airflow.api.mark(self.dag_id, self.run_id, "work", state)
+
+    def clear(self) -> None:
+        self.airflow.api.clear(self.dag_id, self.run_id, ["work"])
+
+    def log(self, try_number: int = 1) -> str:
+        return self.airflow.api.log(self.dag_id, self.run_id, "work", try_number)
+
+    def ended_by_airflow(self) -> Seen:
+        (job,) = self.wait_for_jobs(lambda found: not found[0].active)
+        assert job.reason.startswith("Airflow: ")
+        assert f"{self.dag_id}.work run {self.run_id} try 1 " in job.reason
+        return job
+
+
+@pytest.fixture
+def begin(airflow: AirflowHome, jobs: Jobs) -> Callable[..., Task]:
+    return lambda name, state="deferred": Task(airflow, jobs, name, state)
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marking_a_deferred_task_ends_its_job(begin: Callable[..., Task], state: str) -> None:
+    task = begin("deferred")
+    task.mark(state)
+
+    assert "was killed" in task.ended_by_airflow().reason
+    assert task.wait_for({"failed", "success"}) == state
+
+
+def test_marking_a_task_on_a_worker_ends_its_job(begin: Callable[..., Task]) -> None:
+    task = begin("on_worker", "running")
+    task.mark("failed")
+
+    assert "was killed" in task.ended_by_airflow().reason
+
+
+def test_failing_the_dag_run_ends_the_job(begin: Callable[..., Task]) -> None:
+    task = begin("deferred")
+    task.airflow.api.mark_run(task.dag_id, task.run_id, "failed")
+
+    task.ended_by_airflow()
+
+
+def test_clearing_a_deferred_task_ends_its_job_and_starts_another(begin: Callable[..., Task]) -> None:
+    task = begin("deferred")
+    task.clear()
+
+    found = task.wait_for_jobs(lambda found: sorted(job.active for job in found) == [False, True])
+    old = next(job for job in found if not job.active)
+    new = next(job for job in found if job.active)
+    assert "try 1 was killed" in old.reason
+    assert (old.mark["airflow_try_number"], new.mark["airflow_try_number"]) == ("1", "2")
+    task.wait_for({"deferred"})
+    task.mark("failed")
+    task.wait_for_jobs(lambda found: not any(job.active for job in found))
+
+
+def test_clearing_a_task_on_a_worker_ends_its_job_and_starts_another(begin: Callable[..., Task]) -> None:
+    task = begin("on_worker", "running")
+    task.clear()
+
+    found = task.wait_for_jobs(lambda found: sorted(job.active for job in found) == [False, True])
+    assert {job.mark["airflow_try_number"] for job in found} == {"1", "2"}
+    task.mark("failed")
+    task.wait_for_jobs(lambda found: not any(job.active for job in found))
+
+
+def test_a_job_is_left_when_the_user_wants_that(begin: Callable[..., Task]) -> None:
+    task = begin("left_alone")
+    task.mark("failed")
+    cancelled = begin("deferred")
+    cancelled.mark("failed")
+    cancelled.ended_by_airflow()  # a kill that began later is through
+
+    (job,) = task.jobs.of(task.dag_id, task.run_id)
+    assert job.active
+
+
+@pytest.mark.parametrize("name", ["out_of_time", "execution_timeout_deferred"])
+def test_a_deadline_while_deferred_ends_the_job_and_says_so(begin: Callable[..., Task], name: str) -> None:
+    task = begin(name)
+
+    assert task.wait_for({"failed"}) == "failed"
+    job = task.ended_by_airflow()
+    assert "deadline" in job.reason
+    assert "deadline" in task.log()
+    assert "JobTimedOut" in task.log()
+    assert "0:05:00" <= job.max_wall_clock <= "0:05:08"  # what the service would have done by itself
+
+
+def test_an_execution_timeout_on_a_worker_ends_the_job(begin: Callable[..., Task]) -> None:
+    task = begin("execution_timeout_on_worker", "running")
+
+    assert task.wait_for({"failed"}) == "failed"
+    task.ended_by_airflow()
+
+
+def test_a_wait_that_airflow_ends_itself_ends_the_job(begin: Callable[..., Task], airflow: AirflowHome) -> None:
+    """The triggerer is away when the deadline comes; Airflow's own limit follows, and no ``execute_complete`` does."""
+    task = begin("airflow_gave_up")
+    airflow.pause("triggerer")
+    try:
+        assert task.wait_for({"failed"}) == "failed"
+        job = task.ended_by_airflow()
+    finally:
+        airflow.resume("triggerer")
+    assert "ran out of time while deferred" in job.reason
+
+
+def test_a_triggerer_that_ends_takes_no_job_with_it(begin: Callable[..., Task], airflow: AirflowHome) -> None:
+    task = begin("short")
+    airflow.restart("triggerer")
+
+    assert task.wait_for({"failed", "success"}) == "success"
+    (job,) = task.jobs.of(task.dag_id, task.run_id)
+    assert job.reason == "JMComplete"
