@@ -101,13 +101,17 @@ class Owner:
             if name != "max_tries" and value != theirs[name]
         ]
 
-    def job_id_prefix(self) -> str:
-        """What the ids of all jobs of this round begin with: readable, then ten hexadecimal digits."""
+    def job_id_stem(self) -> str:
+        """What all derived ids of this task begin with, whatever the run and the round; other tasks' may, too."""
         names = "-".join(filter(None, (_safe(self.dag_id), _safe(self.task_id))))
         if self.map_index >= 0:
             names = f"{names[: _READABLE - 9].strip('-')}-m{self.map_index}"
+        return f"{names[:_READABLE].strip('-') or 'job'}-"
+
+    def job_id_prefix(self) -> str:
+        """What the ids of all jobs of this round begin with: readable, then ten hexadecimal digits."""
         digest = hashlib.sha256("\0".join(map(str, self._round())).encode()).hexdigest()
-        return f"{names[:_READABLE].strip('-') or 'job'}-{digest[:10]}-"
+        return f"{self.job_id_stem()}{digest[:10]}-"
 
     def job_id(self, number: int = 1) -> str:
         """The derived id of a job of this round: at most 64 characters of ``[A-Za-z0-9_-]``, the same whenever asked.

@@ -81,6 +81,38 @@ def terminate(
     return state
 
 
+def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Patience | None = None) -> Flow[list[str]]:
+    """End what still runs of the task instance from before its last Clear.
+
+    The trigger of the cleared try does that, if it was there to be told: Airflow tells nobody when no triggerer had
+    taken it up yet.
+
+    Args:
+        owner: the try that runs now.
+        reason: becomes the ``terminateReason`` of the jobs.
+        derived: whether the ids are derived ones; else all active jobs of the account are looked through.
+
+    Returns:
+        The jobs that were ended.
+
+    Raises:
+        ServiceError: a request did not get through.
+    """
+    patience = patience or Patience()
+    stem = f"startswith(id,'{owner.job_id_stem()}') and " if derived else ""
+    answer = yield from patiently(calls.rows("jobs", select=_SELECT, filter=f"{stem}state ne 'completed'"), patience)
+    ended = []
+    for job in answer.data:
+        theirs = Owner.of(job)
+        older = theirs is not None and theirs.same_task(owner) and theirs.try_number < owner.try_number
+        if theirs is None or not older or theirs.same_round(owner) or str(job.get("state")).lower() in _ENDING:
+            continue
+        job_id = str(job["id"])
+        yield from terminate(job_id, reason, owner=theirs, created_at=job.get("creationTime"), patience=patience)
+        ended.append(job_id)
+    return ended
+
+
 def stop_at_deadline(
     job_id: str,
     owner: Owner,

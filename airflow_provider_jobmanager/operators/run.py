@@ -89,6 +89,8 @@ class JobRun:
             # The kill came while the create was under way, and may have found nothing yet.
             self.stop("was killed")
         self._go_on()
+        if self.may_stop and self.owner.try_number > 1:
+            self._end_older_rounds(derived=not body.get("id"))
         return submission
 
     def look(self) -> Verdict | None:
@@ -188,6 +190,16 @@ class JobRun:
             self.log.info("Job %s was deleted.", self.job_id)
         else:
             self.log.warning("Job %s is still %s and was not deleted.", self.job_id, state)
+
+    def _end_older_rounds(self, *, derived: bool) -> None:
+        reason = f"Airflow: {self.owner} came after a Clear"
+        try:
+            ended = self.hook.perform(stopping.end_older_rounds(self.owner, reason, derived=derived))
+        except JobManagerError as error:
+            self.log.warning("Jobs from before the Clear could not be looked for: %s", error)
+            return
+        for job_id in ended:
+            self.log.info("Job %s from before the Clear still ran and was told to end.", job_id)
 
     def _go_on(self) -> None:
         if self.killed:

@@ -89,9 +89,10 @@ class FakeService:
         return Answer(201, {})
 
     def _list(self, condition: str | None) -> list[Job]:
-        found = re.fullmatch(r"startswith\(id,'(.*)'\)", condition or "")
+        found = re.search(r"startswith\(id,'(.*)'\)", condition or "")
         prefix = found[1].lower() if found else ""
-        return [dict(job) for key, job in sorted(self.jobs.items()) if key.startswith(prefix)]
+        over = "" if "state ne 'completed'" not in (condition or "") else "completed"
+        return [dict(job) for key, job in sorted(self.jobs.items()) if key.startswith(prefix) and job["state"] != over]
 
 
 class Conversation:

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.stopping import remove, stop_at_deadline, terminate
+from airflow_provider_jobmanager.batch.stopping import end_older_rounds, remove, stop_at_deadline, terminate
 from airflow_provider_jobmanager.errors import NotOurJob, ServiceRefused, ServiceUnavailable
 from tests.batch.fake_service import Conversation, FakeService, perform
 
@@ -137,3 +137,18 @@ def test_only_a_job_that_is_over_is_deleted(service: FakeService) -> None:
     assert perform(remove("j", owner=OWNER, created_at=CREATED), service) == "gone"
     assert perform(remove("j", owner=OWNER), service) == "gone"
     assert not service.jobs
+
+
+def test_after_a_clear_only_the_jobs_from_before_it_are_ended() -> None:
+    service = FakeService()
+    cleared = evolve(OWNER, try_number=2, max_tries=3, ti_id="ti-2")
+    kept = [cleared, evolve(OWNER, map_index=1), evolve(OWNER, run_id="r2"), evolve(OWNER, try_number=3, max_tries=5)]
+    for owner in (OWNER, *kept):
+        service._create({"id": owner.job_id(), "metadata": owner.metadata()})
+    service._create({"id": f"{OWNER.job_id_stem()}x", "metadata": []})
+
+    ended = perform(end_older_rounds(cleared, "cleared", derived=True), service)
+
+    assert ended == [OWNER.job_id()]
+    assert len(service.active) == len(kept) + 1
+    assert perform(end_older_rounds(cleared, "cleared", derived=False), service) == []
