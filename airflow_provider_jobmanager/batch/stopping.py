@@ -91,6 +91,7 @@ def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Pati
         owner: the try that runs now.
         reason: becomes the ``terminateReason`` of the jobs.
         derived: whether the ids are derived ones; else all active jobs of the account are looked through.
+        patience: how long to put up with a service that gives no usable answer.
 
     Returns:
         The jobs that were ended.

@@ -59,6 +59,10 @@ class Jobs:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
     def all(self, *, exit_codes: bool = False) -> list[Seen]:
         """All jobs of the account."""
         return [self._seen(job, exit_codes=exit_codes) for job in self._client.list_jobs()]

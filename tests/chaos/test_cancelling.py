@@ -187,3 +187,29 @@ def test_a_triggerer_that_ends_takes_no_job_with_it(begin: Callable[..., Task], 
     assert task.wait_for({"failed", "success"}) == "success"
     (job,) = task.jobs.of(task.dag_id, task.run_id)
     assert job.reason == "JMComplete"
+
+
+def test_a_task_that_is_killed_before_any_triggerer_has_it_leaves_an_orphan_that_can_be_found(
+    airflow: AirflowHome, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Airflow tells nobody of such a kill; all that is left is to look for the job."""
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_CHAOS", jobs.service.connection_json())
+    monkeypatch.setenv("AIRFLOW_API_USERNAME", "admin")
+    monkeypatch.setenv("AIRFLOW_API_PASSWORD", "admin")
+    command = ["orphans", "--conn-id", "azure_batch_chaos", "--airflow-url", airflow.url]
+    airflow.pause("triggerer")
+    try:
+        run_id = airflow.api.trigger("cancel_deferred")
+        airflow.api.wait_for_task("cancel_deferred", run_id, "work", {"deferred"})
+        (job,) = jobs.of("cancel_deferred", run_id)
+        assert main(command) in {0, 1}
+        assert f"kept    {job.id}" in capsys.readouterr().out
+        airflow.api.mark("cancel_deferred", run_id, "work", "failed")
+    finally:
+        airflow.resume("triggerer")
+
+    assert main(command) == 1
+    assert f"orphan  {job.id}" in capsys.readouterr().out
+    assert main([*command, "--terminate"]) == 0
+    (ended,) = jobs.wait(lambda found: not found[0].active, "cancel_deferred", run_id)
+    assert ended.reason == "jobmanager orphans: the task is failed"

@@ -1,0 +1,223 @@
+"""``jobmanager orphans``: active jobs that this provider made and that no Airflow task follows any more.
+
+They arise when nobody was there to end them: a worker killed -9 on its last try, a task marked failed before any
+triggerer had taken it up, a service that was out of reach when its job had to be ended. They run on, cost money, and
+count towards the account's quota of active jobs.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from attrs import frozen
+
+from airflow_provider_jobmanager.batch import calls, stopping
+from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
+from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
+from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+
+    from airflow_provider_jobmanager.batch.calls import Json
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+
+USERNAME = "AIRFLOW_API_USERNAME"
+PASSWORD = "AIRFLOW_API_PASSWORD"  # noqa: S105 - the name of a variable
+
+GONE = "this Airflow has no such task instance (any more)"
+
+_XCOM_JOB_ID = "job_id"
+_SELECT = ("id", "state", "creationTime", "metadata", "jobManagerTask")
+_NOT_FOUND = 404
+_WAITING_FOR_ITS_TURN = frozenset({"up_for_retry", "up_for_reschedule"})
+
+
+@frozen
+class Found:
+    """An active job of ours and what became of its task.
+
+    Attributes:
+        job_id: the job.
+        state: its state.
+        owner: the try that made it.
+        created_at: when (ISO 8601).
+        orphan: whether nobody follows it.
+        why: how that is known.
+    """
+
+    job_id: str
+    state: str
+    owner: Owner
+    created_at: str | None
+    orphan: bool
+    why: str
+
+    @property
+    def gone(self) -> bool:
+        """Whether this Airflow does not know the task: it may be another Airflow's."""
+        return self.why == GONE
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.description = (
+        "List active jobs that this provider made and whose Airflow task is over, gone, or follows another job. "
+        f"Airflow is asked through its REST API, as the user of {USERNAME} and {PASSWORD}."
+    )
+    parser.add_argument(
+        "--conn-id",
+        default=DEFAULT_CONN_ID,
+        metavar="ID",
+        help=f"Airflow connection to the account (default: {DEFAULT_CONN_ID}); AIRFLOW_CONN_… variables count too",
+    )
+    parser.add_argument(
+        "--airflow-url", metavar="URL", help="address of Airflow's API server (default: [api] base_url of airflow.cfg)"
+    )
+    parser.add_argument("--terminate", action="store_true", help="end them, each with a reason")
+    parser.add_argument(
+        "--gone-too",
+        action="store_true",
+        help="also end jobs whose task this Airflow does not know, because its run was deleted or cleared since; only "
+        "when no other Airflow uses the account",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """List the orphans, end them when asked to; return 1 when one is left, else 0."""
+    from rich.console import Console  # noqa: PLC0415 - only for who sees it
+
+    from airflow_provider_jobmanager.hooks.job_manager import (  # noqa: PLC0415 - imports Airflow, which takes seconds
+        AzureBatchJobManagerHook,
+    )
+
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    hook = AzureBatchJobManagerHook(arguments.conn_id)
+    left = 0
+    with AirflowApi(_url(arguments.airflow_url), _needed(USERNAME), _needed(PASSWORD)) as api:
+        jobs = list(examine(hook, api))
+    for found in jobs:
+        what = "orphan" if found.orphan else "kept  "
+        console.print(f"{what}  {found.job_id}  {found.state} since {found.created_at}: {found.owner}; {found.why}")
+        if found.orphan and arguments.terminate and (arguments.gone_too or not found.gone):
+            left += _terminate(hook, found, console)
+        elif found.orphan:
+            left += 1
+    orphans = sum(found.orphan for found in jobs)
+    console.print(f"{len(jobs)} active jobs of this provider, {orphans} of them orphans.")
+    if left and not arguments.terminate:
+        console.print("End them with --terminate.")
+    elif left:
+        console.print("Those that this Airflow does not know were left alone; see --gone-too.")
+    return 1 if left else 0
+
+
+def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:
+    """Look at every active job of the account that carries our mark, and ask Airflow about its task.
+
+    Raises:
+        ConfigurationError: Airflow can't be asked. A job is never taken for an orphan because of that.
+        JobManagerError: the Batch service can't be asked.
+    """
+    request = calls.rows("jobs", filter="state ne 'completed'", select=_SELECT)
+    for job in hook.perform(patiently(request, Patience(60.0))).data:
+        owner = Owner.of(job)
+        if owner is None or str(job.get("state")).lower() in ("terminating", "deleting"):
+            continue
+        try:
+            orphan, why = judge(job, owner, *_task(api, owner))
+        except (AirflowApiError, httpx.HTTPError) as error:
+            raise ConfigurationError(f"Airflow at {api.url} can't be asked about {owner}: {error}") from error
+        yield Found(str(job["id"]), str(job.get("state")), owner, job.get("creationTime"), orphan, why)
+
+
+def judge(job: Json, owner: Owner, task: TaskInstance | None, followed: str | None) -> tuple[bool, str]:
+    """Whether nobody follows a job, and how that is known.
+
+    Args:
+        job: an active job.
+        owner: the try that made it.
+        task: its task instance now, None when there is none.
+        followed: the job that the task's newest try follows, None when it has recorded none yet.
+    """
+    if task is None:
+        return True, GONE
+    if task.state in FINISHED_TASK:
+        if task.state == "success" and (job.get("jobManagerTask") or {}).get("killJobOnCompletion") is False:
+            return False, "the task succeeded and the job may go on after its manager"
+        return True, f"the task is {task.state}"
+    if followed is not None and followed.lower() != str(job["id"]).lower():
+        return True, f"try {task.try_number} follows {followed}"
+    if task.state in _WAITING_FOR_ITS_TURN:
+        return False, f"the task is {task.state}, and its next try will look for this job"
+    if followed is None and task.try_number > owner.try_number:
+        return False, f"try {task.try_number} is {task.state} and may yet take it over"
+    return False, f"the task is {task.state}"
+
+
+def _task(api: AirflowApi, owner: Owner) -> tuple[TaskInstance | None, str | None]:
+    where = (owner.dag_id, owner.run_id, owner.task_id, owner.map_index)
+    try:
+        # A run of the same name may be another Airflow's, or one that was deleted and made again.
+        if not _same_moment(api.dag_run(owner.dag_id, owner.run_id).raw.get("start_date"), owner.run_start):
+            return None, None
+        task = api.task_instance(*where)
+    except AirflowApiError as error:
+        if error.status == _NOT_FOUND:
+            return None, None
+        raise
+    return task, _followed(api, owner)
+
+
+def _same_moment(one: str | None, other: str) -> bool:
+    return bool(one and other) and _moment(str(one)) == _moment(other)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _followed(api: AirflowApi, owner: Owner) -> str | None:
+    path = f"/dags/{owner.dag_id}/dagRuns/{owner.run_id}/taskInstances/{owner.task_id}/xcomEntries/{_XCOM_JOB_ID}"
+    try:
+        entry = api.request("GET", path, params={"map_index": owner.map_index, "deserialize": False})
+    except AirflowApiError as error:
+        if error.status == _NOT_FOUND:
+            return None
+        raise
+    return str(entry["value"]).strip('"')
+
+
+def _terminate(hook: AzureBatchJobManagerHook, found: Found, console: Any) -> int:
+    reason = f"jobmanager orphans: {found.why}"
+    try:
+        state = hook.perform(stopping.terminate(found.job_id, reason, owner=found.owner, created_at=found.created_at))
+    except JobManagerError as error:
+        console.print(f"        could not be ended: {error}")
+        return 1
+    console.print(f"        was told to end and is {state}.")
+    return 0
+
+
+def _url(given: str | None) -> str:
+    from airflow.sdk.configuration import conf  # noqa: PLC0415 - imports Airflow, which takes seconds
+
+    url = given or conf.get("api", "base_url", fallback="")
+    if not url:
+        raise ConfigurationError("Where is Airflow's API server? Give --airflow-url, such as http://127.0.0.1:8080.")
+    return str(url)
+
+
+def _needed(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigurationError(
+            f"Set {USERNAME} and {PASSWORD} to a user of Airflow's API who may read task instances."
+        )
+    return value

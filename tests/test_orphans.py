@@ -1,0 +1,66 @@
+"""Which active jobs nobody follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.cli import main
+from airflow_provider_jobmanager.demo.airflow_api import TaskInstance
+from airflow_provider_jobmanager.orphans import GONE, judge
+
+OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2, "2026-01-01T00:00:00+00:00")
+JOB: dict[str, Any] = {"id": "j", "jobManagerTask": {"killJobOnCompletion": True}}
+
+
+def task(state: str | None, try_number: int = 1) -> TaskInstance:
+    return TaskInstance("load", -1, state, try_number, 2, None, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("state", "try_number", "followed", "orphan"),
+    [
+        ("failed", 1, "j", True),
+        ("success", 1, "j", True),
+        ("skipped", 1, None, True),
+        ("removed", 1, None, True),
+        ("deferred", 1, "j", False),
+        ("deferred", 1, "J", False),
+        ("deferred", 2, "k", True),
+        ("running", 2, "k", True),
+        ("running", 2, None, False),
+        ("running", 1, None, False),
+        ("up_for_retry", 1, "j", False),
+        ("queued", 1, "j", False),
+        (None, 1, "j", False),
+    ],
+)
+def test_a_job_is_an_orphan_when_nobody_follows_it(
+    state: str | None, try_number: int, followed: str | None, orphan: bool
+) -> None:
+    assert judge(JOB, OWNER, task(state, try_number), followed)[0] is orphan
+
+
+def test_a_job_whose_task_is_gone_is_an_orphan_of_its_own_kind() -> None:
+    assert judge(JOB, OWNER, None, None) == (True, GONE)
+
+
+def test_a_job_that_may_outlive_its_manager_is_kept_when_its_task_succeeded() -> None:
+    job = {"id": "j", "jobManagerTask": {"killJobOnCompletion": False}}
+
+    assert not judge(job, OWNER, task("success"), "j")[0]
+    assert judge(job, evolve(OWNER, try_number=1), task("failed"), "j")[0]
+
+
+def test_credentials_are_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("AIRFLOW_API_USERNAME", raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", '{"conn_type": "azure_batch_job_manager"}')
+
+    with pytest.raises(SystemExit) as ended:
+        main(["orphans", "--airflow-url", "http://127.0.0.1:9"])
+
+    assert ended.value.code == 2
+    assert "AIRFLOW_API_USERNAME" in capsys.readouterr().err
