@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "demo": ("airflow_provider_jobmanager.demo.demo", "see it work: a local Batch service and a real Airflow"),
     "local": ("airflow_provider_jobmanager.local.command", "run a Batch service on this machine"),
-    "orphans": ("airflow_provider_jobmanager.orphans", "find and end active jobs that no Airflow task follows any more"),
+    "orphans": ("airflow_provider_jobmanager.orphans", "find and end jobs that no Airflow task follows any more"),
     "doctor": ("airflow_provider_jobmanager.doctor", "say what is wrong with a connection, a pool or a job"),
 }
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_jobmanager.cli import main
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
