@@ -17,9 +17,9 @@ from attrs import frozen
 from airflow_provider_jobmanager.batch import calls, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.connection import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
+from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
