@@ -5,6 +5,7 @@ Without one a container task fails by name; it is never run outside a container 
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from airflow_provider_jobmanager.local.launches import failure
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.launches import Doc, Launch
 
+BINARIES = ("docker", "podman")
 _PATIENCE = 20.0  # seconds that an engine has to say that it works
 
 
@@ -55,10 +57,12 @@ def command(launch: Launch, words: list[str]) -> list[str]:
         )
     root = launch.environment["AZ_BATCH_NODE_ROOT_DIR"]
     inside = settings.get("workingDirectory", "taskWorkingDirectory") == "taskWorkingDirectory"
-    names = [name for name in launch.environment if name.startswith("AZ_BATCH_")]
+    # The image has a PATH and a HOME of its own.
+    names = [name for name in launch.environment if name not in ("PATH", "HOME", "LANG", "PWD")]
     return [
         binary,
         "run",
+        *("--name", name_of(launch)),
         "--rm",
         "--init",
         *("--volume", f"{root}:{root}"),
@@ -70,10 +74,23 @@ def command(launch: Launch, words: list[str]) -> list[str]:
     ]
 
 
+def name_of(launch: Launch) -> str:
+    """Name of the container of a run: no other run has it."""
+    run = launch.run
+    return f"jobmanager-{os.getpid()}-{run.seq}-{run.attempt}-{run.kind}"
+
+
+def kill(launch: Launch) -> None:
+    """End a container: it is a child of the engine, not of the command that began it."""
+    binary = engine()
+    if binary is not None:
+        subprocess.run([binary, "kill", name_of(launch)], capture_output=True, check=False, timeout=_PATIENCE)
+
+
 @lru_cache(maxsize=1)
 def engine() -> str | None:
     """The binary of a container engine that answers, None when there is none."""
-    for name in ("docker", "podman"):
+    for name in BINARIES:
         binary = shutil.which(name)
         if binary is None:
             continue

@@ -212,6 +212,8 @@ class _Running(threading.Thread):
         # The leader stays a zombie until its group is ended: its pid, which names the group, can't be given away.
         processes.wait_unreaped(pid)
         processes.kill_group(pid)
+        if self.launch.container is not None and self._killed.is_set():
+            containers.kill(self.launch)
         with self._lock:
             code = self._process.wait()
             self._process = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -367,6 +368,8 @@ def test_every_operation_is_named_once_and_the_table_says_all():
     for operation in routes.OPERATIONS:
         assert f"| `{operation.name}` |" in table
     assert set(matrix.NOTES) <= set(names)
+    published = Path(__file__).parents[2] / "docs" / "local-service.md"
+    assert published.read_text().endswith(table)
 
 
 def test_the_operations_are_those_of_the_sdk():
