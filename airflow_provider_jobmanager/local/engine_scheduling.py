@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import formats
+from airflow_provider_jobmanager.local.displacement import Displacement
 from airflow_provider_jobmanager.local.engine_launches import run_of
 from airflow_provider_jobmanager.local.engine_tasks import ENDED, TIMED_OUT
 from airflow_provider_jobmanager.local.launches import Outcome, Run
@@ -36,14 +37,13 @@ class Scheduling:
         self.engine = engine
         self.store = engine.store
         self.preparation = Preparation(engine)
+        self.displacement = Displacement(self)
         self._jobs: defaultdict[str, list[Place]] = defaultdict(list)  # pool -> jobs with ready tasks, first first
         self._ready: defaultdict[str, list[Place]] = defaultdict(list)  # job -> ready tasks, first first
         self._on_node: defaultdict[str, dict[tuple[str, str], Task]] = defaultdict(dict)
         self._of_job: defaultdict[str, dict[str, Task]] = defaultdict(dict)  # job -> its tasks that hold slots
         self._where: dict[str, tuple[str, Place]] = {}  # job -> the pool's list it stands in, and its place there
         self._stirred: set[str] = set()
-        self._restarted: set[str] = set()  # jobs whose manager waits to run again
-        self._reserved: dict[str, Task] = {}  # node -> the restarted manager that it is being emptied for
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
@@ -53,7 +53,7 @@ class Scheduling:
             return
         insort(self._ready[job.key], _place_of(task))
         if task.is_manager and task.restarted:
-            self._restarted.add(job.key)
+            self.displacement.wait(job)
         self.resume(job)
 
     def dequeue(self, task: Task) -> None:
@@ -105,8 +105,8 @@ class Scheduling:
             if node.state in ("idle", "running") and node.doc["schedulingState"] == "enabled"
         ]
         for node in nodes:
-            self._fill_reserved(node)
-        room = {node.id: 0 if node.id in self._reserved else self.free_slots(node) for node in nodes}
+            self.displacement.fill(node)
+        room = {node.id: 0 if self.displacement.is_reserved(node) else self.free_slots(node) for node in nodes}
         hopeless: set[tuple[Any, ...]] = set()
         for _, _, key in list(self._jobs[pool]):
             if not any(room.values()):
@@ -114,85 +114,28 @@ class Scheduling:
             job = self.store.jobs.get(key)
             if job is not None:
                 self._place_job(job, nodes, room, hopeless)
-        for key in sorted(self._restarted):
-            if key in self._where and self._where[key][0] == pool:
-                self._displace(self.engine.jobs.get(key), nodes)
+        self.displacement.make_room(pool, nodes)
 
     def _place_job(self, job: Job, nodes: list[Node], room: dict[str, int], hopeless: set[tuple[Any, ...]]) -> None:
-        most = job.doc["maxParallelTasks"]
         prepared = job.key if "jobPreparationTask" in job.doc else None
         for place in list(self._ready[job.key]):
-            if 0 <= most <= len(self._of_job[job.key]):
+            if self.is_full(job) or not any(room.values()):
                 break
             task = self.store.tasks(job.key).get(place[2])
             if task is None:
                 continue
-            wants = self._wants(job, task)
+            wants = self.wants(job, task)
             if (wants, prepared) in hopeless:
                 continue
             node = self._choose(job, wants, nodes, room)
             if node is None:
                 hopeless.add((wants, prepared))
                 continue
-            self._ready[job.key].remove(place)
-            self._start(job, task, node)
+            self.start(job, task, node)
             room[node.id] = self.free_slots(node)
-        if not self._ready[job.key]:
-            self.suspend(job)
 
-    def _displace(self, job: Job, nodes: list[Node]) -> None:
-        """Empty a node for a manager that runs again: it may displace other tasks of its pool, though no manager."""
-        task = self.store.tasks(job.key).get(job.doc["jobManagerTask"]["id"])
-        held = [name for name, waiting in self._reserved.items() if waiting is task]
-        if task is None or any(node.id in held for node in nodes):
-            return
-        for name in held:  # that node went away meanwhile
-            del self._reserved[name]
-        slots, exclusive, spot, _ = self._wants(job, task)
-        best: tuple[int, Node, list[Task]] | None = None
-        for node in nodes:
-            victims = self._victims(node, slots, exclusive=exclusive)
-            eligible = (spot or node.dedicated) and job.key not in node.ineligible and node.id not in self._reserved
-            if victims and eligible and (best is None or len(victims) < best[0]):
-                best = len(victims), node, victims
-        if best is not None:
-            _, node, victims = best
-            self._reserved[node.id] = task
-            for victim in victims:
-                self.end(victim, "requeue")
-
-    def _victims(self, node: Node, slots: int, *, exclusive: bool) -> list[Task]:
-        """The newest tasks of a node without which there is room; empty when there would be none."""
-        tasks = list(self._on_node[node.id].values())
-        if any(task.is_manager for task in tasks):
-            return []
-        if exclusive:
-            return tasks
-        free, victims = self.free_slots(node), []
-        while tasks and free < slots:
-            victims.append(tasks.pop())
-            free += victims[-1].slots
-        return victims if free >= slots else []
-
-    def _fill_reserved(self, node: Node) -> None:
-        """Start the manager that a node was emptied for, or give the node back to all."""
-        task = self._reserved.get(node.id)
-        if task is None:
-            return
-        job = self.store.jobs.get(task.job)
-        place = _place_of(task)
-        if job is None or job.state != "active" or place not in self._ready[job.key]:
-            del self._reserved[node.id]
-            return
-        slots, exclusive, _, _ = self._wants(job, task)
-        if self.free_slots(node) >= slots and not (exclusive and self._on_node[node.id]):
-            del self._reserved[node.id]
-            self._ready[job.key].remove(place)
-            self._start(job, task, node)
-            if not self._ready[job.key]:
-                self.suspend(job)
-
-    def _wants(self, job: Job, task: Task) -> tuple[int, bool, bool, str]:
+    def wants(self, job: Job, task: Task) -> tuple[int, bool, bool, str]:
+        """Slots, a node for itself, Spot nodes allowed, and the node it would like."""
         manager = job.doc["jobManagerTask"] if task.is_manager else {}
         affinity = task.doc.get("affinityInfo", {}).get("affinityId", "")
         return task.slots, manager.get("runExclusive", False), manager.get("allowLowPriorityNode", True), affinity
@@ -227,9 +170,24 @@ class Scheduling:
         tasks = self._on_node[node.id].values()
         if any(self._is_exclusive(task) for task in tasks):
             return 0
+        return max(0, self.slots_of(node) - sum(task.slots for task in tasks))
+
+    def slots_of(self, node: Node) -> int:
+        """Slots that a node has, in use or not."""
         pool = self.store.pools.get(node.pool)
-        total = int(pool.doc["taskSlotsPerNode"]) if pool else 0
-        return max(0, total - sum(task.slots for task in tasks))
+        return int(pool.doc["taskSlotsPerNode"]) if pool else 0
+
+    def is_ready(self, task: Task) -> bool:
+        """Whether nothing but a node is missing for a task."""
+        return _place_of(task) in self._ready[task.job]
+
+    def is_full(self, job: Job) -> bool:
+        """Whether a job runs as many tasks as it may."""
+        return 0 <= int(job.doc["maxParallelTasks"]) <= len(self._of_job[job.key])
+
+    def stands_in(self, job: Job, pool: str) -> bool:
+        """Whether a job has tasks that may start in a pool."""
+        return job.key in self._where and self._where[job.key][0] == pool
 
     def on_node(self, node_id: str) -> list[Task]:
         """Tasks that hold slots of a node."""
@@ -241,11 +199,15 @@ class Scheduling:
         job = self.store.jobs.get(task.job)
         return job is not None and bool(job.doc["jobManagerTask"]["runExclusive"])
 
-    def _start(self, job: Job, task: Task, node: Node) -> None:
+    def start(self, job: Job, task: Task, node: Node) -> None:
+        """Give a ready task its slots on a node, and run it once its job is prepared there."""
+        self._ready[job.key].remove(_place_of(task))
+        if not self._ready[job.key]:
+            self.suspend(job)
         task.node, task.pool, task.ending = node.id, node.pool, None
         task.attempt += 1
         if task.is_manager:
-            self._restarted.discard(job.key)
+            self.displacement.over(job)
         self._on_node[node.id][task.job, task.key] = task
         self._of_job[job.key][task.key] = task
         self.engine.nodes.task_placed(node)
@@ -356,7 +318,7 @@ class Scheduling:
         for task in list(self._of_job[job.key].values()):
             self.drop(task)
         self.suspend(job)
-        self._restarted.discard(job.key)
+        self.displacement.over(job)
         self._ready.pop(job.key, None)
         self._of_job.pop(job.key, None)
         self.engine.tasks.dependencies.forget_job(job.key)
