@@ -74,8 +74,9 @@ class AirflowApi:
     def __init__(self, url: str, username: str = "admin", password: str = "admin") -> None:  # noqa: S107  a local Airflow's only user
         self.url = url.rstrip("/")
         self._login = {"username": username, "password": password}
-        # trust_env=False: a proxy of the environment is not for loopback.
-        self._client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        # trust_env=False: a proxy of the environment is not for loopback. The first answers of an API server on a busy
+        # machine have been seen to take half a minute.
+        self._client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
+import httpx
 from rich.console import Console
 from rich.markup import escape
 
@@ -97,6 +98,8 @@ class Demo:
             self._play()
         except (AirflowApiError, AirflowHomeError) as error:
             self.unmet.append(escape(str(error)))
+        except httpx.TransportError as error:
+            self.unmet.append(f"Airflow's API server does not answer ({escape(repr(error))})")
         else:
             self.say("Nothing of it runs any more")
         if self.unmet:
