@@ -91,6 +91,7 @@ class Engine:
     def _take_up(self) -> None:
         with self.turn():
             self.pools.recover()
+            self.scheduling.preparation.recover()
             self.tasks.recover()
             self.jobs.recover()
             self.schedules.recover()

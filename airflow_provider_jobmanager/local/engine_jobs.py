@@ -69,8 +69,9 @@ class Jobs:
         """A new job, with its manager as its first task."""
         settings = documents.job(bodies.JOB(body))
         self.engine.check_storage(settings)
-        if settings["id"].lower() in self.store.jobs:
-            raise errors.refuse("JobExists")
+        present = self.store.jobs.get(settings["id"])
+        if present is not None:
+            raise errors.refuse("JobBeingDeleted" if present.state == "deleting" else "JobExists")
         if self.store.schedules.get(settings["id"]) is not None:
             raise errors.refuse("JobScheduleWithSameIdExists")
         self.check_quota()
@@ -312,7 +313,12 @@ class Jobs:
         now = self.engine.now()
         JOB.move(job.doc, "completed", "scheduling error", now)
         info = job.doc["executionInfo"]
-        info.update(endTime=formats.timestamp(now), schedulingError=error)
+        job.doc["executionInfo"] = {
+            "startTime": info["startTime"],
+            "endTime": formats.timestamp(now),
+            "poolId": info["poolId"],
+            "schedulingError": error,
+        }
 
     def check_quota(self) -> None:
         """Room for one more active job or schedule.

@@ -57,8 +57,9 @@ class Pools:
     def create(self, body: Any) -> Pool:
         """A new pool."""
         given = bodies.POOL(body)
-        if given["id"].lower() in self.store.pools:
-            raise errors.refuse("PoolExists")
+        present = self.store.pools.get(given["id"])
+        if present is not None:
+            raise errors.refuse("PoolBeingDeleted" if present.state == "deleting" else "PoolExists")
         documents.check_metadata(given.get("metadata"))
         self.engine.check_storage(given.get("startTask"))
         return self.make({"id": given["id"], **documents.pool_specification(given)})

@@ -54,8 +54,9 @@ class Schedules:
     def create(self, body: Any) -> Schedule:
         """A new job schedule; its first job may be there at once."""
         given = bodies.SCHEDULE(body)
-        if given["id"].lower() in self.store.schedules:
-            raise errors.refuse("JobScheduleExists")
+        present = self.store.schedules.get(given["id"])
+        if present is not None:
+            raise errors.refuse("JobScheduleBeingDeleted" if present.state == "deleting" else "JobScheduleExists")
         if given["id"].lower() in self.store.jobs:
             raise errors.refuse("JobWithSameIdExists")
         documents.check_metadata(given.get("metadata"))

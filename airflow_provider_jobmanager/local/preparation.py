@@ -100,16 +100,26 @@ class Preparation:
         self.engine.jobs.progress(job)
 
     def node_gone(self, job: Job, node_id: str) -> None:
-        """A node went away or boots again: what ran there runs no longer."""
+        """A node went away or boots again: what ran there runs no longer, and runs again when it has to."""
         entry = job.prepared[node_id]
         for kind in PART:
             self.engine.runner.kill(Run(kind, job.key, node_id, entry["attempt"], job.seq))
-        rerun = job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]
-        info = entry.get("jobPreparationTaskExecutionInfo", {})
-        if info.get("state") != "completed" or rerun:
+        preparation = entry.get("jobPreparationTaskExecutionInfo", {})
+        release = entry.get("jobReleaseTaskExecutionInfo")
+        if release is not None:
+            if release["state"] == "running":
+                del entry["jobReleaseTaskExecutionInfo"]
+        elif preparation.get("state") != "completed" or job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]:
             job.prepared.pop(node_id, None)
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
+
+    def recover(self) -> None:
+        """Take jobs up again after a restart: all nodes booted."""
+        for job in self.store.jobs:
+            if job.state != "completed":
+                for node_id in list(job.prepared):
+                    self.node_gone(job, node_id)
 
     def _run(self, kind: str, job: Job, node: Node, *, retry_count: int) -> None:
         settings = job.doc[PART[kind]]

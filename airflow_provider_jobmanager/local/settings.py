@@ -19,8 +19,6 @@ DEFAULT_POOL = "local"
 DEFAULT_KEY = base64.b64encode(b"The well-known key of the local Batch service; it is no secret!!").decode()
 TASK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_KEY_BYTES = 64
-
 
 def _path(value: Path | str | None) -> Path | None:
     return None if value is None else Path(value)

@@ -518,6 +518,28 @@ def test_counts(account: Account):
 # -- restart ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["preparation", "release"])
+def test_a_restart_runs_preparation_and_release_tasks_again(tmp_path: Path, kind: str):
+    database = tmp_path / "state.sqlite3"
+    before = Account(tmp_path, database=database, nodes=1)
+    job = before.managed(**PREPARED)
+    if kind == "release":
+        before.commands.end(part(before, "preparation"), 0)
+        before.end(before.task(job), 0)
+        before.pass_time()
+    assert [run.kind for run in before.commands.running] == [kind]
+    after = Account(tmp_path, database=database, nodes=1)
+    job = after.engine.jobs.get("job")
+    after.pass_time()
+    after.commands.end(part(after, kind), 0)
+    if kind == "preparation":
+        after.end(after.task(job), 0)
+        after.pass_time()
+        after.commands.end(part(after, "release"), 0)
+    after.pass_time()
+    assert (job.state, after.commands.running) == ("completed", {})
+
+
 def test_a_restart_is_a_reboot_of_all_nodes(tmp_path: Path):
     database = tmp_path / "state.sqlite3"
     before = Account(tmp_path, database=database)

@@ -88,6 +88,28 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
         self.engine = self.account.engine
 
     def teardown(self) -> None:
+        try:
+            self.nothing_stays_where_it_only_passes()
+        finally:
+            self.tidy()
+
+    def nothing_stays_where_it_only_passes(self) -> None:
+        for _ in range(100):
+            for run in sorted(self.account.commands.running, key=str):
+                if run in self.account.commands.running:
+                    self.account.commands.end(run, 0)
+            self.account.pass_time(1000)
+            if not self.account.commands.running:
+                break
+        for job in self.engine.store.jobs:
+            assert job.state not in machines.JOB.passing
+            assert not [task for task in self.engine.store.tasks(job.key) if task.state in ("running", "preparing")]
+        for pool in self.engine.store.pools:
+            assert (pool.state, pool.doc["allocationState"]) == ("active", "steady")
+            for node in self.engine.store.nodes(pool.key):
+                assert node.state in ("idle", "offline", "preempted")
+
+    def tidy(self) -> None:
         self.patch.undo()
         self.engine.store.close()
         shutil.rmtree(self.root)
