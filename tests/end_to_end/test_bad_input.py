@@ -73,7 +73,7 @@ def connections(batch: LocalBatch, airflow: AirflowHome) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("conn_id", "said"),
     [
-        ("without_url", ["AccountError", "'without_url'", "no account_url"]),
+        ("without_url", ["Connection 'without_url': there is no account_url"]),
         ("wrong_key", ["ServiceRefused", "AuthenticationFailed"]),
         ("not_there", ["not_there"]),
     ],
