@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 # A constant of this module, since type checkers take the platform they run on for the only one.
@@ -24,7 +25,13 @@ def kill_group(pid: int) -> None:
 
 def wait_unreaped(pid: int) -> None:
     """Wait until a child ended, and leave it to be reaped."""
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if sys.platform == "darwin":  # which has waitid only from Python 3.13 on
+        queue = select.kqueue()
+        ended = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD | select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT)
+        with closing(queue), suppress(ProcessLookupError):  # raised for one that ended already
+            queue.control([ended], 1)
+    else:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def start_time(pid: int) -> str:

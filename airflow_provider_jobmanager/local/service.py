@@ -8,8 +8,10 @@ import logging
 import shutil
 import signal
 import socket
+import sqlite3
 import tempfile
 import threading
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 TOKEN_LIFETIME = timedelta(days=30)
 CONNECTION_VARIABLE = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT"
 _PATIENCE = 30.0
+_BACKLOG = 2048
 
 
 class LocalBatch:
@@ -63,7 +66,8 @@ class LocalBatch:
         self.faults = Faults()
         self._temporary = self.settings.state_dir is None
         self._port = self.settings.port
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._resources = ExitStack()
         self.certificate: Path | None = None
 
     # -- what it is ---------------------------------------------------------------------------------------------------
@@ -111,64 +115,36 @@ class LocalBatch:
         """Listen, and take up what the state directory holds.
 
         Raises:
-            SettingsError: the port is taken, or another service uses the state directory.
+            SettingsError: the port is taken, or the state directory can't be used; nothing is left open then.
         """
-        self.root = Path(tempfile.mkdtemp(prefix="jobmanager-")) if self._temporary else self._state_dir()
-        self._lock = _lock(self.root)
-        try:
-            self._socket = _listen(self.settings)
-        except SettingsError:
-            self._let_go()
-            raise
-        self._port = self._socket.getsockname()[1]
-        self._runner = Processes(self.settings.auto_storage)
-        store = Store(None if self._temporary else self.root / "state.sqlite3")
-        self.engine = Engine(self.settings, store, self._runner, self.root / "nodes")
-        authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
-        self.engine.account_url = self.url
-        self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
-        self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
-        tls = certificate_in(self.root / "tls") if self.settings.https else None
-        self.certificate = tls.certificate if tls else None
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._service,
-                ssl_certfile=tls.certificate if tls else None,
-                ssl_keyfile=tls.key if tls else None,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                lifespan="off",
-                ws="none",
-                timeout_graceful_shutdown=2,
-                timeout_keep_alive=75,
-            )
-        )
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="local batch", daemon=True)
-        self._timer = threading.Thread(target=self._tick, name="local batch clock", daemon=True)
-        self.engine.open()
-        self._thread.start()
-        self._timer.start()
-        self._wait_until_it_listens()
+        with ExitStack() as stack:
+            self.root = self._state_dir(stack)
+            stack.enter_context(_lock(self.root))
+            listening = stack.enter_context(_listen(self.settings))
+            self._port = listening.getsockname()[1]
+            store = _open_store(None if self._temporary else self.root / "state.sqlite3")
+            stack.callback(store.close)
+            runner = Processes(self.settings.auto_storage)
+            # Tasks stay as they are in the store: the next life takes them up as after a reboot of their nodes.
+            stack.callback(runner.close)
+            self.engine = Engine(self.settings, store, runner, self.root / "nodes")
+            self._server = self._make_server()
+            self._stopping = threading.Event()
+            stack.callback(self._end_threads)
+            self._threads = [
+                threading.Thread(target=self._server.run, args=([listening],), name="local batch", daemon=True),
+                threading.Thread(target=self._tick, name="local batch clock", daemon=True),
+            ]
+            self.engine.open()
+            for thread in self._threads:
+                thread.start()
+            self._wait_until_it_listens()
+            self._resources = stack.pop_all()
         return self
 
     def stop(self) -> None:
         """Stop listening, end all tasks with their processes, and leave nothing behind that is not wanted."""
-        if self._thread is None:
-            return
-        self._stopping.set()
-        self.engine.wake()
-        self._server.should_exit = True
-        self._thread.join(_PATIENCE)
-        self._timer.join(_PATIENCE)
-        # Tasks stay as they are in the store: the next life takes them up as after a reboot of their nodes.
-        self._runner.close()
-        self.engine.store.close()
-        self._socket.close()
-        self._let_go()
-        self._thread = None
+        self._resources.close()
 
     def reset(self) -> None:
         """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
@@ -215,23 +191,49 @@ class LocalBatch:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _let_go(self) -> None:
-        self._lock.close()
-        if self._temporary:
-            shutil.rmtree(self.root, ignore_errors=True)
-
-    def _state_dir(self) -> Path:
-        root = self.settings.state_dir
-        if root is None:
-            raise AssertionError("Asked for the state directory of a service without one.")
+    def _state_dir(self, stack: ExitStack) -> Path:
+        if self.settings.state_dir is None:
+            root = Path(tempfile.mkdtemp(prefix="jobmanager-"))
+            stack.callback(shutil.rmtree, root, ignore_errors=True)
+            return root
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            self.settings.state_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(f"state_dir {str(root)!r} can't be made: {error.strerror}.") from None
-        return root.resolve()
+            raise SettingsError(
+                f"state_dir {str(self.settings.state_dir)!r} can't be made: {error.strerror}."
+            ) from None
+        return self.settings.state_dir.resolve()
 
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+    def _make_server(self) -> uvicorn.Server:
+        authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
+        self.engine.account_url = self.url
+        self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
+        self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
+        tls = certificate_in(self.root / "tls") if self.settings.https else None
+        self.certificate = tls.certificate if tls else None
+        return uvicorn.Server(
+            uvicorn.Config(
+                self._service,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=2,
+                timeout_keep_alive=75,
+            )
+        )
+
+    def _end_threads(self) -> None:
+        self._stopping.set()
+        self.engine.wake()
+        self._server.should_exit = True
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_PATIENCE)
 
     def _tick(self) -> None:
         """Let happen what becomes due."""
@@ -243,18 +245,21 @@ class LocalBatch:
                 if wait is None or wait > 0:
                     changed.wait(None if wait is None else min(wait, threading.TIMEOUT_MAX))
                     continue
-            with self.engine.turn():
-                pass
+            try:
+                with self.engine.turn():
+                    pass
+            except Exception:
+                # What was due is off the list; the clock must go on for everything else.
+                log.exception("Something that was due broke in the local Batch service")
 
     def _wait_until_it_listens(self) -> None:
         waiting = threading.Event()
         for _ in range(int(_PATIENCE * 100)):
             if self._server.started:
                 return
-            if self._thread is None or not self._thread.is_alive():
+            if not self._threads[0].is_alive():
                 break
             waiting.wait(0.01)
-        self.stop()
         raise SettingsError(f"The local Batch service does not come up on {self.url}.")
 
 
@@ -287,6 +292,8 @@ def _listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        # From here on nobody is turned away: tasks that run again at once may ask before the server answers.
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         raise SettingsError(
@@ -294,6 +301,16 @@ def _listen(settings: Settings) -> socket.socket:
             "Choose another port, or 0 for any."
         ) from None
     return listening
+
+
+def _open_store(path: Path | None) -> Store:
+    try:
+        return Store(path)
+    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+        raise SettingsError(
+            f"{str(path)!r} can't be read as the state of a local Batch service: {error}. Use another state_dir, "
+            "or remove that file to begin anew."
+        ) from error
 
 
 def _lock(root: Path) -> IO[str]:

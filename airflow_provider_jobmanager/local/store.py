@@ -128,9 +128,14 @@ class Store:
             gone = [name for name, record in self._changed.items() if record is None]
             kept = [(*name, record.dump()) for name, record in self._changed.items() if record is not None]
             self._disk.execute("BEGIN")
-            self._disk.executemany("DELETE FROM record WHERE kind = ? AND parent = ? AND key = ?", gone)
-            self._disk.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", kept)
-            self._disk.execute("COMMIT")
+            try:
+                self._disk.executemany("DELETE FROM record WHERE kind = ? AND parent = ? AND key = ?", gone)
+                self._disk.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", kept)
+                self._disk.execute("COMMIT")
+            except sqlite3.Error:
+                # A full disk, say. The changes stay due, and the next commit tries again.
+                self._disk.rollback()
+                raise
         self._changed.clear()
 
     def clear(self) -> None:

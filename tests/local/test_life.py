@@ -129,6 +129,16 @@ def test_two_services_do_not_share_a_state_directory(tmp_path: Path):
         LocalBatch(settings).start()
 
 
+def test_a_state_directory_that_holds_something_else(tmp_path: Path):
+    (tmp_path / "state.sqlite3").write_text("a diary, and no database")
+    with pytest.raises(SettingsError, match="can't be read as the state"):
+        LocalBatch(Settings(port=0, state_dir=tmp_path)).start()
+    (tmp_path / "state.sqlite3").unlink()
+    with LocalBatch(Settings(port=0, state_dir=tmp_path)) as batch:
+        assert batch.url
+    batch.stop()
+
+
 def test_a_port_that_is_taken_is_a_clear_error():
     with LocalBatch(Settings(port=0)) as batch:
         port = int(batch.url.rpartition(":")[2])
