@@ -71,6 +71,11 @@ def protect(operator: Any) -> None:
             setattr(operator, name, _veil(value, shown))
 
 
+def veil(value: Any) -> Any:
+    """A plain payload with each text that has a secret in it veiled."""
+    return _veil(value, redact(value))
+
+
 def unveil(value: Any) -> Any:
     """The payload as it is, whatever was veiled in it."""
     if isinstance(value, Veiled):

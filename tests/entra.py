@@ -62,6 +62,7 @@ class Entra:
         refusal: what every token request is answered with instead of a token: a status and a body.
         asked: the token requests so far.
         tunnels: hosts that tunnels were asked for.
+        issued: every token that was given out.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Entra:
     refusal: tuple[int, dict[str, Any]] | None = None
     asked: list[Asked] = field(factory=list)
     tunnels: list[str] = field(factory=list)
+    issued: list[str] = field(factory=list)
     lifetime: int = 3600
     _key: rsa.RSAPrivateKey = field(factory=lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
@@ -124,7 +126,9 @@ class Entra:
         """An access token."""
         expires = int(time.time()) + self.lifetime
         claims = {"aud": audience, "appid": client, "oid": client, "sub": client, "tid": tenant, "exp": expires}
-        return jwt.encode(claims, self._key, algorithm="RS256")
+        token = jwt.encode(claims, self._key, algorithm="RS256")
+        self.issued.append(token)
+        return token
 
     # -- the authority ------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from airflow_provider_jobmanager.batch.stopping import out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.masking import protect, unveil
+from airflow_provider_jobmanager.masking import protect, unveil, veil
 from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
 from airflow_provider_jobmanager.operators.outcome import (
     ExitCodes,
@@ -233,6 +233,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
         return AzureBatchJobManagerHook(self.azure_batch_conn_id)
 
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map as any operator does; secrets are masked in the serialized DAG here too."""
+        templated = {name: veil(plain(kwargs[name])) for name in cls.template_fields if name in kwargs}
+        return super().partial(**{**kwargs, **templated})
+
     def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
         """Render as any operator does; what the templates brought in of secrets is masked from then on."""
         super().render_template_fields(context, jinja_env)
@@ -399,6 +405,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
     def _new_run(self, context: Context) -> JobRun:
         from airflow_provider_jobmanager.operators.run import JobRun  # noqa: PLC0415 - a DAG file runs nothing
 
+        protect(self)  # once more: a mapped task is not rendered by render_template_fields
         self.hook.account  # noqa: B018 - a kill must not have to ask Airflow for the connection
         return JobRun(
             hook=self.hook,

@@ -107,6 +107,25 @@ def test_the_rendered_fields_that_airflow_stores(masked: list[str]) -> None:
     assert json.loads(text)["environment_settings"][2] == {"name": "PLAIN", "value": "shown"}
 
 
+def test_a_mapped_operator_is_veiled_and_sends_all() -> None:
+    partial = {name: value for name, value in ARGUMENTS.items() if name != "command_line"}
+    with DAG("d", schedule=None) as dag:
+        Operator.partial(task_id="t", retries=2, **partial).expand(command_line=["a", "b"])
+    text = json.dumps(DagSerialization.serialize_dag(dag), default=str)
+    for secret in (*SECRETS, f'"{SHORT}"'):
+        assert secret not in text
+    assert "shown" in text
+
+    operator = dag.get_task("t").unmap({"command_line": "a"})
+
+    assert isinstance(operator, Operator)
+    assert operator.retries == 2
+    body = job_of(operator, "j").serialize()["jobManagerTask"]
+    assert body["commandLine"] == "a"
+    assert [setting["value"] for setting in body["environmentSettings"]][:2] == [PASSWORD, SHORT]
+    assert body["containerSettings"]["registry"]["password"] == REGISTRY
+
+
 def test_a_mapping_of_names_to_values_is_veiled_by_name() -> None:
     operator = an_operator(environment_settings={"DB_PASSWORD": PASSWORD, "PLAIN": "shown"})
     assert operator.environment_settings["PLAIN"] == "shown"

@@ -1,0 +1,236 @@
+"""Secrets planted on every path of a real Airflow at debug level, then searched for in everything that it keeps."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets as randomness
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+import pytest
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+
+from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+from airflow_provider_jobmanager.local import LocalBatch, Settings
+from airflow_provider_jobmanager.local.auth import PUBLIC_AUDIENCE
+from tests.browser import logged_in, screenshot
+from tests.entra import APPLICATION, CLIENT_SECRET, TENANT, Entra
+from tests.scripted import Reply, ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DAG_ID = "leaks"
+VISIBLE = "plainly-visible-setting"
+DAG = """
+import os
+
+from airflow.sdk import DAG
+
+from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
+from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
+
+PASSWORD, SIGNATURE, FILES = (os.environ[name] for name in ("PLANTED_PASSWORD", "PLANTED_SIGNATURE", "PLANTED_FILES"))
+
+
+def arguments(script, path="good", **more):
+    settings = [
+        {"name": "DB_PASSWORD", "value": PASSWORD},
+        {"name": "API_TOKEN", "value": "{{ var.value.rendered_setting }}"},
+        {"name": "HARMLESS", "value": "{{ var.value.marked_setting }}", "secret": True},
+        {"name": "VISIBLE", "value": "plainly-visible-setting"},
+    ]
+    return {
+        "command_line": f"/bin/sh -c 'echo $DB_PASSWORD $API_TOKEN; echo {PASSWORD} >&2; {script}'",
+        "pool_id": "local",
+        "environment_settings": settings,
+        "resource_files": [{"http_url": f"{FILES}/{path}?sv=1&sig={SIGNATURE}&se=2", "file_path": "fetched"}],
+        "job": {"common_environment_settings": [{"name": "COMMON_SECRET", "value": PASSWORD}]},
+        "poll_interval": 1.0,
+        **more,
+    }
+
+
+with DAG("leaks", schedule=None) as dag:
+    AzureBatchJobManagerOperator(task_id="ok_worker", **arguments("true", deferrable=False))
+    ok = AzureBatchJobManagerOperator(task_id="ok_deferred", **arguments("true", deferrable=True))
+    AzureBatchJobManagerOperator(task_id="fails", **arguments("exit 3", deferrable=True))
+    AzureBatchJobManagerOperator(task_id="denied", **arguments("true", "denied", deferrable=False))
+    AzureBatchJobManagerOperator(
+        task_id="retried", retries=1, retry_delay=1, **arguments("exit 4", deferrable=False)
+    )
+    AzureBatchJobManagerOperator(task_id="killed_worker", **arguments("sleep 600", deferrable=False))
+    AzureBatchJobManagerOperator(task_id="killed_deferred", **arguments("sleep 600", deferrable=True))
+    invalid = arguments("true", deferrable=False)
+    invalid["environment_settings"].append({"name": "{{ 'BAD=PASSWORD' }}", "value": PASSWORD})
+    AzureBatchJobManagerOperator(task_id="invalid", **invalid)
+    ok >> AzureBatchJobManagerSensor(
+        task_id="sensor", job_id="{{ ti.xcom_pull('ok_deferred', key='job_id') }}", deferrable=True, poll_interval=1.0
+    )
+    AzureBatchJobManagerSensor(
+        task_id="entra", job_id="nobody", azure_batch_conn_id="entra", deferrable=True, poll_interval=1.0
+    )
+"""
+
+DRY_RUN = """
+import runpy, sys
+runpy.run_path(sys.argv[1])["dag"].get_task("fails").dry_run()
+"""
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, str]:
+    """A secret for each way that one may come in."""
+    return {
+        "password": f"pw-{randomness.token_hex(12)}",
+        "signature": quote(base64.b64encode(randomness.token_bytes(33) + b"\xff\xfe\xfd").decode(), safe=""),
+        "rendered": f"rendered-{randomness.token_hex(12)}",
+        "marked": f"marked-{randomness.token_hex(12)}",
+        "account key": base64.b64encode(randomness.token_bytes(64)).decode(),
+        "client secret": CLIENT_SECRET,
+    }
+
+
+@pytest.fixture(scope="module")
+def entra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entra]:
+    with Entra(tmp_path_factory.mktemp("entra")) as entra:
+        yield entra
+
+
+@pytest.fixture(scope="module")
+def service(planted: dict[str, str]) -> Iterator[LocalBatch]:
+    with LocalBatch(Settings(port=0, key=planted["account key"])) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def home(
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_databases: Path,
+    planted: dict[str, str],
+    entra: Entra,
+    service: LocalBatch,
+) -> Iterator[AirflowHome]:
+    files = ScriptedServer(lambda asked: Reply(200, b"x") if asked.path == "/good" else Reply(403, b"no"))
+    tls = LocalBatch(Settings(port=0, https=True, issuer=entra.issuer(PUBLIC_AUDIENCE)))
+    with files, tls:
+        assert tls.certificate is not None
+        trusted = tmp_path_factory.mktemp("trusted") / "trusted.pem"
+        trusted.write_bytes(entra.certificate.read_bytes() + tls.certificate.read_bytes())
+        by_entra = {"account_url": tls.url, "tenant_id": TENANT, "client_id": APPLICATION}
+        environment = {
+            **entra.environment(),
+            "REQUESTS_CA_BUNDLE": str(trusted),
+            "SSL_CERT_FILE": str(trusted),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+            "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow_provider_jobmanager.http=DEBUG azure=DEBUG msal=DEBUG",
+            "AIRFLOW_CONN_AZURE_BATCH_DEFAULT": service.connection_json(),
+            "AIRFLOW_CONN_ENTRA": json.dumps(
+                {"conn_type": "azure_batch_job_manager", "password": CLIENT_SECRET, "extra": by_entra}
+            ),
+            "AIRFLOW_VAR_RENDERED_SETTING": planted["rendered"],
+            "AIRFLOW_VAR_MARKED_SETTING": planted["marked"],
+            "PLANTED_PASSWORD": planted["password"],
+            "PLANTED_SIGNATURE": planted["signature"],
+            "PLANTED_FILES": files.url,
+        }
+        with AirflowHome(tmp_path_factory.mktemp("leaks"), environment=environment, parallelism=6) as home:
+            home.migrate(migrated_databases)
+            home.start()
+            home.wait_healthy()
+            yield home
+
+
+@pytest.mark.timeout(1200)
+def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
+    home: AirflowHome, service: LocalBatch, planted: dict[str, str], entra: Entra
+) -> None:
+    home.add_dag(DAG_ID, DAG, timeout=180)
+    run = home.api.trigger(DAG_ID)
+    for task, state in (("killed_deferred", "deferred"), ("killed_worker", "running")):
+        home.api.wait_for_task(DAG_ID, run, task, {state}, timeout=300)
+        home.api.wait_until(
+            lambda task=task: home.api.xcoms(DAG_ID, run, task), lambda found: "job_id" in found, f"{task}'s job", 300
+        )
+        home.api.mark(DAG_ID, run, task, "failed")
+    home.api.wait_for_run(DAG_ID, run, timeout=600)
+    states = {found.task_id: found.state for found in home.api.task_instances(DAG_ID, run)}
+    assert states == {
+        "ok_worker": "success",
+        "ok_deferred": "success",
+        "sensor": "success",
+        **dict.fromkeys(
+            ("fails", "denied", "retried", "killed_worker", "killed_deferred", "invalid", "entra"), "failed"
+        ),
+    }
+    shown = everything_the_api_tells(home, run, states)
+    dry = subprocess.run(
+        [sys.executable, "-c", DRY_RUN, str(home.dags / f"{DAG_ID}.py")],
+        env=home.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown["dry run"] = dry.stdout + dry.stderr
+    assert '"value": "***"' in dry.stdout
+    with logged_in(home) as page:
+        for tab in ("", "/rendered_templates", "/xcom", "/details"):
+            page.goto(f"{home.url}/dags/{DAG_ID}/runs/{run}/tasks/fails{tab}")
+            page.wait_for_load_state("networkidle")
+            shown[f"screen {tab}"] = screenshot(page, f"leaks-{tab.strip('/') or 'logs'}") + page.content()
+
+    # The secrets went where they belong, and the search finds what is there.
+    body = json.dumps(job_of(home, service, run, "ok_worker"))
+    for name in ("password", "signature", "rendered", "marked"):
+        assert planted[name] in body
+    assert entra.issued
+    kept = {str(path): path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+    assert sum(VISIBLE.encode() in content for content in kept.values()) >= 2
+    assert VISIBLE in shown["rendered fails"]
+    assert VISIBLE in shown["screen /rendered_templates"]
+    assert "HTTP Error" in shown["log denied 1"] or "denied" in shown["log denied 1"]
+
+    needles = {
+        f"{name} ({spelling})": text.encode()
+        for name, secret in (planted | {f"token {number}": token for number, token in enumerate(entra.issued)}).items()
+        for spelling, text in spellings(secret).items()
+    }
+    places = kept | {name: text.encode() for name, text in shown.items()}
+    found = [
+        (needle, place) for needle, text in needles.items() for place, content in places.items() if text in content
+    ]
+    assert found == []
+
+
+def spellings(secret: str) -> dict[str, str]:
+    """How a secret may be written."""
+    return {
+        "as it is": secret,
+        "decoded": unquote(secret),
+        "encoded": quote(secret, safe=""),
+        "base64": base64.b64encode(secret.encode()).decode().rstrip("=")[:-1],
+    }
+
+
+def everything_the_api_tells(home: AirflowHome, run: str, states: dict[str, Any]) -> dict[str, str]:
+    api = home.api
+    shown = {"dag": json.dumps(api.request("GET", f"/dags/{DAG_ID}/details"))}
+    shown["tasks"] = json.dumps(api.request("GET", f"/dags/{DAG_ID}/tasks"))
+    shown["events"] = json.dumps(api.request("GET", "/eventLogs", params={"limit": 1000}))
+    for task in states:
+        shown[f"rendered {task}"] = json.dumps(dict(api.task_instance(DAG_ID, run, task).rendered))
+        shown[f"xcom {task}"] = json.dumps(api.xcoms(DAG_ID, run, task))
+        shown[f"links {task}"] = json.dumps(api.extra_links(DAG_ID, run, task))
+        for attempt in api.tries(DAG_ID, run, task):
+            shown[f"log {task} {attempt.try_number}"] = api.log(DAG_ID, run, task, attempt.try_number)
+    return shown
+
+
+def job_of(home: AirflowHome, service: LocalBatch, run: str, task: str) -> dict[str, Any]:
+    client = BatchClient(service.url, AzureNamedKeyCredential(service.account, service.key))
+    return client.get_job(home.api.xcoms(DAG_ID, run, task)["job_id"]).as_dict()
