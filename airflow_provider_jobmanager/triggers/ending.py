@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,41 @@ def end_of_task(event: Mapping[str, Any], *, soft_fail: bool) -> TriggerEvent:
         soft_fail: skip the task instead of failing it.
     """
     if event["status"] == "succeeded":
-        return TaskSuccessEvent(xcoms={"return_value": dict(event)})
+        return TaskSuccessEvent()
     if soft_fail:
         return TaskSkippedEvent()
     return TaskFailedEvent() if AIRFLOW_3_3 else TriggerEvent(dict(event))
+
+
+async def push_xcoms(ti: Any, values: Mapping[str, Any], log: Any) -> None:
+    """Store XComs of a task from the triggerer.
+
+    Not as part of the event that ends the task: what comes with that, a task downstream reads as the text of its JSON
+    (Airflow 3.3.2 encodes it once more).
+
+    Args:
+        ti: the task instance as the trigger has it; None outside a triggerer, where nothing is stored.
+        values: by key.
+        log: the log of the task.
+    """
+    if ti is None or not getattr(getattr(ti, "task", None), "do_xcom_push", True):
+        return
+    try:
+        await sync_to_async(_set)(ti, dict(values))
+    except Exception:
+        # The job has ended as it has; a task must not fail for what could not be written down of it.
+        log.exception("XComs %s could not be stored.", ", ".join(values))
+
+
+def _set(ti: Any, values: dict[str, Any]) -> None:
+    from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415 - loads the backend: off the event loop
+
+    for key, value in values.items():
+        XCom.set(
+            key,
+            value,
+            dag_id=ti.dag_id,
+            task_id=ti.task_id,
+            run_id=ti.run_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+        )

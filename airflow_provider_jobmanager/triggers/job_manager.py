@@ -37,11 +37,12 @@ from airflow_provider_jobmanager.following import (
     insist,
     shared_client,
 )
+from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.telling import StartLimit, keep_telling, limit_start
 from airflow_provider_jobmanager.triggers import kill
-from airflow_provider_jobmanager.triggers.ending import end_of_task
+from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -189,7 +190,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             event = {"job_id": self.job_id, "status": MISCONFIGURED, "reason": str(error)}
         if event["status"] in (OUT_OF_SIGHT, MISCONFIGURED):
             self.log.error("Job %s can't be followed: %s The job was left alone.", event["job_id"], event["reason"])
-        elif event["status"] != "succeeded":
+        elif event["status"] == "succeeded":
+            await push_xcoms(self.task_instance, {"return_value": event}, self.log)
+        else:
             self.log.error("%s", Verdict.from_dict(event).summary())
         return end_of_task(event, soft_fail=self.soft_fail)
 
@@ -200,6 +203,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
                 self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
             self._check_job_id()
             self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
+            if self.task is not None:
+                # The task begins here: no worker has stored the links of its job.
+                await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
             return await self._follow_job(account)
         except OutOfSight as lost:
             return self._gone_dark(lost.gave_up)

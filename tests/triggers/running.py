@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -88,3 +89,13 @@ async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "It did not happen in time"
         await asyncio.sleep(0.02)
+
+
+def wait_until_completed(job_id: str, seconds: float = 60.0) -> None:
+    """Wait for a job's end."""
+    hook = AzureBatchJobManagerHook()
+    deadline = time.monotonic() + seconds
+    while hook.get_job(job_id)["state"] != "completed":
+        assert time.monotonic() < deadline, f"Job {job_id} did not end in time"
+        time.sleep(0.05)
+    hook.client.close()

@@ -1,0 +1,307 @@
+"""The sensor on a worker: what it looks at, when it defers and with what, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG, XComArg, task
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_jobmanager.errors import (
+    AccountError,
+    ConfigurationError,
+    JobFailed,
+    JobLost,
+    JobManagerError,
+    ServiceRefused,
+    ServiceUnavailable,
+)
+from airflow_provider_jobmanager.sensors import job_manager
+from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
+from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
+from tests.scripted import Reply, Request, ScriptedServer, error
+from tests.triggers.running import event_of, submit, wait_until_completed
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.local import LocalBatch
+
+
+class Instance:
+    """What a sensor asks of its task instance."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        assert json.dumps({key: value})
+
+    def get_first_reschedule_date(self, _context: Any) -> None:
+        return None
+
+
+CONTEXT: Any = {"ti": Instance()}
+
+
+def a_sensor(**arguments: Any) -> AzureBatchJobManagerSensor:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+        return AzureBatchJobManagerSensor(**{"task_id": "s", "job_id": "j", "poke_interval": 0.1, **arguments})
+
+
+def deferred(sensor: AzureBatchJobManagerSensor) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as caught:
+        sensor.execute(CONTEXT)
+    return caught.value
+
+
+# -- at parse time -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"wait_for": "task"}, "wait_for must be 'job' or 'job_manager', not 'task'"),
+        ({"children": "maybe"}, "children must be 'count' or 'ignore', not 'maybe'"),
+        ({"job_id": None}, "exactly one of job_id and job_schedule_id"),
+        ({"job_schedule_id": "s"}, "exactly one of job_id and job_schedule_id"),
+        ({"poll_interval": 0}, "poll_interval must be seconds above 0, not 0"),
+        ({"out_of_sight": -1}, "out_of_sight must be seconds above 0, not -1"),
+        ({"start_from_trigger": True, "deferrable": False}, "deferrable=False forbids that"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_the_dag_is_read(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"Task 's': .*{said}"):
+        a_sensor(**arguments)
+
+
+def test_starting_in_the_triggerer_hands_over_everything() -> None:
+    sensor = a_sensor(
+        job_id="{{ params.job }}", start_from_trigger=True, soft_fail=True, timeout=timedelta(hours=1), children="count"
+    )
+    assert sensor.start_from_trigger is True
+    assert sensor.deferrable is True
+    arguments = sensor.start_trigger_args
+    assert arguments.trigger_cls == AzureBatchJobManagerTrigger(job_id="j").serialize()[0]
+    assert arguments.timeout == timedelta(hours=1, minutes=1)
+    assert arguments.next_method == "execute_complete"
+    kwargs = arguments.trigger_kwargs
+    assert (kwargs["job_id"], kwargs["soft_fail"], kwargs["end_from_trigger"], kwargs["children_count"]) == (
+        "{{ params.job }}",
+        True,
+        True,
+        True,
+    )
+    AzureBatchJobManagerTrigger(**kwargs)
+    assert AzureBatchJobManagerSensor.start_trigger_args.trigger_kwargs is None
+    assert a_sensor().start_from_trigger is False
+
+
+def test_the_job_of_an_earlier_task() -> None:
+    """An XComArg becomes the template that means the same, and the dependency stays."""
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+
+        @task
+        def submit_it() -> str:
+            return "j"
+
+        output = submit_it()
+        sensor = AzureBatchJobManagerSensor(task_id="s", job_id=output, start_from_trigger=True)
+    assert isinstance(sensor.job_id, XComArg)
+    assert "xcom_pull" in sensor.start_trigger_args.trigger_kwargs["job_id"]
+    assert sensor.upstream_task_ids == {"submit_it"}
+    read_back = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task("s")
+    assert read_back.start_from_trigger is True
+    assert (
+        read_back.start_trigger_args.trigger_kwargs["__var"]["job_id"]
+        == sensor.start_trigger_args.trigger_kwargs["job_id"]
+    )
+
+
+def test_airflow_3_2_begins_a_templated_sensor_on_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_manager, "_RENDERS_IN_TRIGGERER", False)
+    with pytest.warns(UserWarning, match="start_from_trigger with a template needs Airflow 3.3"):
+        assert a_sensor(job_id="{{ params.job }}", start_from_trigger=True).start_from_trigger is False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert a_sensor(job_id="plain", start_from_trigger=True).start_from_trigger is True
+
+
+# -- over the local service --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("local_batch")
+class TestLooking:
+    def test_a_job_that_is_over_needs_no_deferral(self) -> None:
+        submit("j", "exit 0")
+        wait_until_completed("j")
+        assert a_sensor(deferrable=True).execute(CONTEXT)["status"] == "succeeded"
+
+    def test_a_job_that_failed(self) -> None:
+        submit("j", "exit 3")
+        wait_until_completed("j")
+        with pytest.raises(JobFailed, match="exited with code 3"):
+            a_sensor(deferrable=True).execute(CONTEXT)
+        for arguments in ({"soft_fail": True}, {"never_fail": True}):
+            for deferrable in (True, False):
+                with pytest.raises(AirflowSkipException):
+                    a_sensor(deferrable=deferrable, **arguments).execute(CONTEXT)
+
+    def test_deferring_hands_over_what_is_known(self) -> None:
+        job = submit("j", "sleep 60")
+        pause = deferred(a_sensor(deferrable=True, timeout=100, job_must_exist=False, wait_for="job_manager"))
+        assert pause.timeout == timedelta(seconds=160)
+        trigger = pause.trigger
+        assert isinstance(trigger, AzureBatchJobManagerTrigger)
+        assert (trigger.created_at, trigger.job_must_exist) == (job["creationTime"], True)
+        assert (trigger.wait_for, trigger.owner, trigger.end_from_trigger) == ("job_manager", None, False)
+
+    def test_a_job_that_is_not_there(self) -> None:
+        with pytest.raises(JobLost):
+            a_sensor(deferrable=True).execute(CONTEXT)
+        assert deferred(a_sensor(deferrable=True, job_must_exist=False)).trigger.job_must_exist is False
+
+    async def test_there_and_back(self) -> None:
+        submit("j", "sleep 1; exit 3")
+        sensor = a_sensor(deferrable=True, poll_interval=0.2)
+        event = await event_of(deferred(sensor).trigger)
+        with pytest.raises(JobFailed):
+            sensor.execute_complete(CONTEXT, event.payload)
+        with pytest.raises(AirflowSkipException):
+            a_sensor(soft_fail=True).execute_complete(CONTEXT, event.payload)
+
+    def test_poking(self) -> None:
+        submit("j", "sleep 1")
+        assert a_sensor(deferrable=False).execute(CONTEXT)["status"] == "succeeded"
+
+    def test_poking_until_its_own_timeout(self) -> None:
+        submit("j", "sleep 60")
+        with pytest.raises(AirflowSensorTimeout):
+            a_sensor(deferrable=False, timeout=1).execute(CONTEXT)
+        with pytest.raises(AirflowSkipException):
+            a_sensor(deferrable=False, timeout=1, soft_fail=True).execute(CONTEXT)
+
+    def test_rescheduling(self) -> None:
+        submit("j", "sleep 60")
+
+        with pytest.raises(AirflowRescheduleException):
+            a_sensor(deferrable=False, mode="reschedule").execute(CONTEXT)
+
+    def test_poking_for_a_job_that_comes_and_goes(self, local_batch: LocalBatch) -> None:
+        sensor = a_sensor(deferrable=False, job_must_exist=False)
+        assert not sensor.poke(CONTEXT).is_done
+        submit("j", "sleep 60")
+        assert not sensor.poke(CONTEXT).is_done
+        local_batch.engine.reset()
+        with pytest.raises(JobLost):
+            sensor.poke(CONTEXT)
+
+    def test_trouble_while_poking_is_waited_out(self, local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(job_manager, "_LOOK_PATIENCE", 0.1)
+        submit("j", "exit 0")
+        wait_until_completed("j")
+        local_batch.faults.add(then="answer", status=503, times=6)
+        assert a_sensor(deferrable=False).execute(CONTEXT)["status"] == "succeeded"
+        local_batch.faults.add(then="answer", status=503)
+        with pytest.raises(ServiceUnavailable):
+            a_sensor(deferrable=False, out_of_sight=1).execute(CONTEXT)
+
+    def test_trouble_at_the_first_look_is_waited_out_in_the_triggerer(
+        self, local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(job_manager, "_LOOK_PATIENCE", 0.1)
+        local_batch.faults.add(then="answer", status=503)
+        assert deferred(a_sensor(deferrable=True)).trigger.job_id == "j"
+
+    def test_a_refusal_is_said_at_once(self, local_batch: LocalBatch) -> None:
+        local_batch.faults.add(then="answer", status=403, code="AuthenticationFailed")
+        for deferrable in (True, False):
+            with pytest.raises(ServiceRefused, match="HTTP 403 AuthenticationFailed"):
+                a_sensor(deferrable=deferrable).execute(CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"job_id": "j", "status": "out_of_sight", "reason": "no answer"}, ServiceUnavailable),
+        ({"job_id": "j", "status": "misconfigured", "reason": "no account_url"}, ConfigurationError),
+        ({"job_id": "j", "status": "lost"}, JobLost),
+    ],
+)
+def test_events_that_are_no_success(event: dict[str, Any], kind: type[JobManagerError]) -> None:
+    with pytest.raises(kind):
+        a_sensor().execute_complete(CONTEXT, event)
+
+
+def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps({"conn_type": "azure_batch_job_manager"}))
+    with pytest.raises(AccountError):
+        a_sensor(azure_batch_conn_id="wrong", deferrable=True).execute(CONTEXT)
+
+
+# -- job schedules -----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Schedule:
+    """A service with one schedule, whose newest job is completed."""
+
+    recent: str | None
+
+    def answer(self, request: Request) -> Reply:
+        if request.path == "/jobschedules/nightly":
+            info = {} if self.recent is None else {"recentJob": {"id": self.recent, "url": "u"}}
+            return Reply(200, {"id": "nightly", "state": "active", "executionInfo": info})
+        if request.path.startswith("/jobschedules/"):
+            return error(404, "JobScheduleNotFound")
+        job = {
+            "id": self.recent,
+            "state": "completed",
+            "creationTime": "2026-01-01T00:00:00Z",
+            "stateTransitionTime": "2026-01-01T01:00:00Z",
+            "executionInfo": {"terminateReason": "AllTasksComplete"},
+        }
+        return Reply(
+            200, {"value": [job] if "eq" in request.query["$filter"] else []} if request.path == "/jobs" else job
+        )
+
+
+@pytest.fixture
+def schedule(monkeypatch: pytest.MonkeyPatch) -> Any:
+    scripted = Schedule("nightly:job-7")
+    with ScriptedServer(scripted.answer) as server:
+        connection = {
+            "conn_type": "azure_batch",
+            "login": "acct",
+            "password": "a2V5",
+            "extra": {"account_url": server.url},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", json.dumps(connection))
+        yield scripted
+
+
+def test_the_newest_job_of_a_schedule(schedule: Schedule) -> None:
+    sensor = a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True)
+    assert sensor.execute(CONTEXT)["job_id"] == "nightly:job-7"
+    assert a_sensor(job_id=None, job_schedule_id="nightly", deferrable=False).execute(CONTEXT)["status"] == "succeeded"
+
+
+async def test_a_schedule_that_has_made_no_job_yet(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_jobmanager.triggers.job_manager._SCHEDULE_SECONDS", 0.1)
+    schedule.recent = None
+    sensor = a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True, poll_interval=0.1)
+    trigger = deferred(sensor).trigger
+    assert (trigger.job_id, trigger.job_schedule_id) == ("", "nightly")
+    trigger.deadline = datetime.now(timezone.utc).timestamp() + 0.5
+    late = await event_of(trigger)
+    assert late.payload["status"] == "timed_out"
+    assert "'nightly' had made no job" in late.payload["reason"]
+    schedule.recent = "nightly:job-8"
+    event = await event_of(AzureBatchJobManagerTrigger(job_schedule_id="nightly", poll_interval=0.1))
+    assert (event.payload["job_id"], event.payload["status"]) == ("nightly:job-8", "succeeded")
+
+
+def test_a_schedule_that_is_not_there(schedule: Schedule) -> None:
+    with pytest.raises(ServiceRefused, match="JobScheduleNotFound"):
+        a_sensor(job_id=None, job_schedule_id="weekly", deferrable=True).execute(CONTEXT)
