@@ -292,11 +292,15 @@ class Poll:
 
     async def tick(self) -> None:
         """Ask what has ended, and tell."""
+        if self.start is not None:
+            # Before the first sweep not even the time is known; what ended before it, it finds. A service that never
+            # says the time stays with sweeps.
+            await self._collect(self.start)
         if self._sweep_due():
             await self._sweep()
-        if self.start is None:
-            return  # Not even the time is known of this service: sweeps alone have to do.
-        began = self.start.strftime(_DATE_FORMAT)
+
+    async def _collect(self, start: datetime) -> None:
+        began = start.strftime(_DATE_FORMAT)
         answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
         date = _date(answer)
         for job in answer.data:

@@ -9,9 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
@@ -19,7 +17,6 @@ from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.report import gather
 from airflow_provider_jobmanager.batch.telling import Telling
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
-from airflow_provider_jobmanager.connection import account_of
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
 from airflow_provider_jobmanager.following import (
     Broken,
@@ -42,6 +39,7 @@ from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.telling import StartLimit, keep_telling, limit_start
 from airflow_provider_jobmanager.triggers import kill
+from airflow_provider_jobmanager.triggers.accounts import account_for
 from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
 
 if TYPE_CHECKING:
@@ -64,6 +62,8 @@ _LAST_LOOK_SECONDS = 10.0
 _TERMINATE_SECONDS = 60.0
 _LAST_WORD_SECONDS = 15.0
 _SCHEDULE_SECONDS = 15.0
+_QUIET_SECONDS = 60.0
+_REPORT_SECONDS = 30.0
 
 
 class AzureBatchJobManagerTrigger(BaseTrigger):
@@ -225,7 +225,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             out_of_sight=self.out_of_sight,
         ) as wait:
             telling = Telling(self.job_id, self.manager_id, output=self.stream_logs)
-            beside = [self._tell(tell_meanwhile(wait, self.log)), self._tell(keep_telling(wait, telling, self.log))]
+            beside = [self._tell(tell_meanwhile(wait, self.log)), self._tell(self._tell_more(wait, telling))]
             if self.start_limit is not None:
                 limit = StartLimit(*self.start_limit)
                 beside.append(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))
@@ -235,10 +235,18 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
                 event = await self._hear(wait)
             if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
                 # No worker will: say here what a person needs to know.
-                report = await wait.client.perform(gather(Verdict.from_dict(event)))
-                for line in (*report.facts(), *report.output()):
-                    self.log.info("%s", line)
+                await self._report(wait, Verdict.from_dict(event))
             return event | {"told": telling.as_dict()}
+
+    async def _report(self, wait: Wait, verdict: Verdict) -> None:
+        try:
+            report = await asyncio.wait_for(wait.client.perform(gather(verdict)), _REPORT_SECONDS)
+        except (ServiceError, asyncio.TimeoutError) as error:
+            # The verdict stands, whatever can't be told of it.
+            self.log.warning("What else is known of the job could not be read: %s", error or "no answer in time")
+            return
+        for line in (*report.facts(), *report.output()):
+            self.log.info("%s", line)
 
     async def _hear(self, wait: Wait) -> dict[str, Any]:
         while True:
@@ -326,6 +334,12 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         except (JobManagerError, asyncio.TimeoutError) as error:
             self.log.warning("Not started, and job %s could not be told to end: %s", self.job_id, error or "no answer")
 
+    async def _tell_more(self, wait: Wait, telling: Telling) -> None:
+        if not self.stream_logs:
+            # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
+            await asyncio.sleep(_QUIET_SECONDS)
+        await keep_telling(wait, telling, self.log)
+
     async def _tell(self, telling: Coroutine[Any, Any, None]) -> None:
         try:
             await telling
@@ -411,12 +425,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         return max(0.0, min(stops) - time.time()) if stops else None
 
     async def _account(self) -> Account:
-        # Off the event loop: the lookup and the masking of its secrets block.
-        return await sync_to_async(_account_of)(self.azure_batch_conn_id)
-
-
-def _account_of(conn_id: str) -> Account:
-    return account_of(BaseHook.get_connection(conn_id))
+        return await account_for(self.azure_batch_conn_id)
 
 
 @asynccontextmanager
