@@ -55,6 +55,7 @@ whose date is further off are refused anyway
 _SWEEP_SECONDS = 60.0
 _SWEEP_TICKS = 12
 _READS_AT_ONCE = 16
+_TOLD_AT_ONCE = 20
 _SPARE_PER_SECOND = 1.0
 _LOOKS_PER_SECOND = 10.0
 _SWEEP_SELECT = ("id", "state", "creationTime")
@@ -303,9 +304,13 @@ class Poll:
         began = start.strftime(_DATE_FORMAT)
         answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
         date = _date(answer)
+        told = 0
         for job in answer.data:
             for wait in tuple(self.waits.get(job["id"].lower(), ())):
                 wait.heard_of(job)
+                told += 1
+                if told % _TOLD_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # let them go: a thousand that wake up together would hold up the loop
             ended = _moment(job, "stateTransitionTime")
             if ended and date and ended <= date + DATE_DOUBT and (not self._latest_end or ended > self._latest_end):
                 self._latest_end = ended

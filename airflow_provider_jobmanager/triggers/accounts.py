@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from airflow.sdk import BaseHook
 from asgiref.sync import sync_to_async
-from attrs import frozen
+from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.connection import account_of
 
@@ -31,7 +31,14 @@ class _Lookup:
     task: asyncio.Task[Account]
 
 
-_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Lookup]] = WeakKeyDictionary()
+@define
+class _Lookups:
+    by_id: dict[str, _Lookup] = field(factory=dict)
+    # Those who waited for one lookup go on one by one, not all in one turn of the loop.
+    door: asyncio.Lock = field(factory=asyncio.Lock)
+
+
+_lookups: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lookups] = WeakKeyDictionary()
 
 
 async def account_for(conn_id: str) -> Account:
@@ -41,14 +48,17 @@ async def account_for(conn_id: str) -> Account:
         AccountError: the connection can't be used.
         AirflowNotFoundException: there is no such connection.
     """
-    lookups = _lookups.setdefault(asyncio.get_running_loop(), {})
-    known = lookups.get(conn_id)
+    lookups = _lookups.setdefault(asyncio.get_running_loop(), _Lookups())
+    known = lookups.by_id.get(conn_id)
     if known is None or _stale(known):
         # A task of its own, so that a trigger that is cancelled takes nothing from the others; in a context of its
         # own, so that it logs into nobody's task log.
         task = contextvars.Context().run(asyncio.ensure_future, _look_up(conn_id))
-        known = lookups[conn_id] = _Lookup(time.monotonic(), task)
-    return await asyncio.shield(known.task)
+        known = lookups.by_id[conn_id] = _Lookup(time.monotonic(), task)
+    account = await asyncio.shield(known.task)
+    async with lookups.door:
+        await asyncio.sleep(0)
+    return account
 
 
 def _stale(lookup: _Lookup) -> bool:
