@@ -211,7 +211,7 @@ async def test_out_of_time_and_the_service_is_away(local_batch: LocalBatch, monk
     trigger = Trigger(job_id="j", deadline=time.time() + 1, owner=asdict(OWNER))
     verdict = await asyncio.wait_for(verdict_of(trigger), 60)
     assert verdict["status"] == "timed_out"
-    assert "may still run" in verdict["reason"]
+    assert "could not be told to end" in verdict["reason"]
     local_batch.faults.clear()
     assert AzureBatchJobManagerHook().get_job("j")["state"] == "active"
 
