@@ -196,6 +196,14 @@ def test_a_callback_gets_the_verdict(airflow: AirflowHome) -> None:
     assert f"Job {job_id} failed, exit code 4:" in log
 
 
+def test_a_result_file_becomes_the_return_value(airflow: AirflowHome) -> None:
+    dag_id = "example_result_file"
+    run, state = finish(airflow, dag_id)
+    assert state == "success"
+    assert airflow.api.xcoms(dag_id, run, "count")["return_value"] == {"files": 3, "largest": "march.csv"}
+    assert airflow.api.xcoms(dag_id, run, "tell")["return_value"] == "3 files, the largest is march.csv"
+
+
 def test_no_example_goes_untested() -> None:
     tests = Path(__file__).read_text()
     examples = [path.stem for path in examples_folder().glob("*.py")]
