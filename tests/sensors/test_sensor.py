@@ -229,6 +229,7 @@ class TestLooking:
         ({"job_id": "j", "status": "lost"}, JobLost),
     ],
 )
+@pytest.mark.usefixtures("local_batch")
 def test_events_that_are_no_success(event: dict[str, Any], kind: type[JobManagerError]) -> None:
     with pytest.raises(kind):
         a_sensor().execute_complete(CONTEXT, event)

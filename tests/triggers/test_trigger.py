@@ -239,7 +239,7 @@ async def test_the_timeout_of_the_deferral_is_kept_clear_of(zone: timezone | Non
 
 async def test_a_cancelled_trigger_ends_no_job(local_batch: LocalBatch) -> None:
     own("j", "sleep 60")
-    run = asyncio.ensure_future(verdict_of(Trigger(job_id="j", owner=asdict(OWNER))))
+    run = asyncio.ensure_future(verdict_of(Trigger(job_id="j")))
     await until(lambda: asked(local_batch, "list_jobs") > 1)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
