@@ -203,7 +203,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
                 self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
             self._check_job_id()
             self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
-            if self.task is not None:
+            if getattr(self, "task", None) is not None:  # Airflow 3.2 knows no task here
                 # The task begins here: no worker has stored the links of its job.
                 await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
             return await self._follow_job(account)

@@ -44,6 +44,12 @@ async def test_the_event_is_the_verdict_as_json(command: str, status: str, code:
     assert (verdict["failure"] is None) == (status == "succeeded")
 
 
+async def test_a_trigger_of_airflow_3_2_knows_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("airflow.triggers.base.BaseTrigger.task", raising=False)
+    submit("j", "exit 0")
+    assert (await verdict_of(Trigger(job_id="j")))["status"] == "succeeded"
+
+
 async def test_many_jobs_cost_one_poll_and_one_read_each(local_batch: LocalBatch) -> None:
     for number in range(20):
         submit(f"job-{number}", "sleep 1")
