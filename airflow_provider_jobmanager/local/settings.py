@@ -6,10 +6,12 @@ import base64
 import binascii
 import ipaddress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from airflow_provider_jobmanager.local.auth import Issuer  # noqa: TC001 - attrs resolves it for its users
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.local.auth import Issuer
 
 DEFAULT_ACCOUNT = "localbatch"
 DEFAULT_HOST = "127.0.0.1"

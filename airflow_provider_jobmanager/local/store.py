@@ -83,7 +83,11 @@ class Store:
         self._changed: dict[tuple[str, str, str], Record | None] = {}
         self._disk = _open(path) if path else None
         if self._disk is not None:
-            self._read(self._disk)
+            try:
+                self._read(self._disk)
+            except BaseException:
+                self._disk.close()
+                raise
 
     def next_seq(self) -> int:
         """The next number in the order of creation."""
@@ -175,7 +179,11 @@ class Store:
 def _open(path: Path) -> sqlite3.Connection:
     # The engine's lock guards it: requests and the threads that wait for processes write in turn.
     disk = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    disk.execute("PRAGMA journal_mode = WAL")
-    disk.execute("PRAGMA synchronous = NORMAL")
-    disk.execute(_SCHEMA)
+    try:
+        disk.execute("PRAGMA journal_mode = WAL")
+        disk.execute("PRAGMA synchronous = NORMAL")
+        disk.execute(_SCHEMA)
+    except sqlite3.Error:
+        disk.close()
+        raise
     return disk
