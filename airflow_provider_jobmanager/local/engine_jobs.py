@@ -123,7 +123,6 @@ class Jobs:
             touch(job.doc, now)
         if job.state == "active":
             JOB.move(job.doc, "disabling", "disable", now)
-            job.disable_tasks = tasks
             self.engine.scheduling.suspend(job)
             self.engine.at(now + SETTLE, self.progress, job)
         if tasks != "wait":
@@ -137,7 +136,6 @@ class Jobs:
         if job.state != "disabled":
             raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": f"The job is {job.state}"})
         JOB.move(job.doc, "active", "enable", self.engine.now())
-        job.disable_tasks = None
         self.engine.scheduling.resume(job)
         self.watch_all_complete(job)
         self.store.save(job)

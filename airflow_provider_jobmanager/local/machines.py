@@ -49,10 +49,6 @@ class Machine:
         self._table = {(row.before, row.after, row.cause): row for row in self.rows}
         self.states = frozenset(row.after for row in self.rows)
 
-    def allows(self, before: str, after: str, cause: str) -> bool:
-        """Whether the table has that row."""
-        return (before, after, cause) in self._table
-
     def begin(self, doc: dict[str, Any], state: str, now: datetime) -> None:
         """Put a new resource into its first state.
 

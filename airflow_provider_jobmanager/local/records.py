@@ -60,7 +60,6 @@ class Job(Record):
     """A job.
 
     Attributes:
-        disable_tasks: what a disable does to running tasks, while disabling.
         prepared: per node id, the job preparation and release executions there.
         auto_pool: whether its pool was made for it and goes with it.
         schedule: key of the schedule that made it.
@@ -69,7 +68,6 @@ class Job(Record):
     """
 
     kind: ClassVar[str] = "job"
-    disable_tasks: str | None = None
     prepared: dict[str, dict[str, Any]] = field(factory=dict)
     auto_pool: bool = False
     schedule: str | None = None

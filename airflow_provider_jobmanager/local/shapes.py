@@ -153,10 +153,6 @@ class Shape:
         self.required = required
         self.members = members
 
-    def extended(self, **members: Check) -> Shape:
-        """The same with more members."""
-        return Shape(*self.required, **self.members, **members)
-
     def __call__(self, value: Any, name: str = "") -> dict[str, Any]:
         """Check an object."""
         if not isinstance(value, dict):

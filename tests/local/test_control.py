@@ -126,6 +126,24 @@ def test_a_node_is_killed_and_its_task_runs_again(wire: Wire):
     assert (info["retryCount"], info["requeueCount"]) == (0, 0)
 
 
+def test_a_spot_node_is_taken_away_and_given_back(wire: Wire, batch: LocalBatch):
+    wire.ask("POST", "/pools", {"id": "spot", "vmSize": "s", "targetLowPriorityNodes": 2})
+    until(lambda: len(wire.ask("GET", "/pools/spot/nodes").json()["value"]) == 2)
+    wire.ask("POST", "/jobs", {"id": "job", "poolInfo": {"poolId": "spot"}, "jobManagerTask": SLEEP})
+    task = "/jobs/job/tasks/manager"
+    until(lambda: state(wire, task) == "running")
+    first = wire.ask("GET", task).json()["nodeInfo"]["nodeId"]
+    batch.preempt_node("spot", first)
+    until(lambda: wire.ask("GET", task).json().get("nodeInfo", {}).get("nodeId", first) != first)
+    assert state(wire, f"/pools/spot/nodes/{first}") == "preempted"
+    info = wire.ask("GET", task).json()["executionInfo"]
+    assert (info["retryCount"], info["requeueCount"]) == (0, 0)
+    batch.restore_node("spot", first)
+    assert state(wire, f"/pools/spot/nodes/{first}") == "idle"
+    batch.kill_node("spot", first)
+    until(lambda: state(wire, f"/pools/spot/nodes/{first}") == "idle")
+
+
 def test_a_dedicated_node_is_not_preempted_and_a_node_can_be_named_by_its_place(wire: Wire):
     control(wire, "POST", "/pools/local/nodes/0/preempt", status=409)
     control(wire, "POST", "/pools/local/nodes/9/kill", status=404)
