@@ -288,7 +288,7 @@ class AirflowHome:
                     f"The end of {component.log}:\n{component.tail()}"
                 )
 
-    def wait_healthy(self, timeout: float = 120) -> None:
+    def wait_healthy(self, timeout: float = 240) -> None:
         """Waits until every component that was started says that it is healthy.
 
         Args:
@@ -346,7 +346,7 @@ class AirflowHome:
 
     # -- DAGs --------------------------------------------------------------------------------------------------
 
-    def add_dag(self, dag_id: str, source: str | Path, *, timeout: float = 60) -> str:
+    def add_dag(self, dag_id: str, source: str | Path, *, timeout: float = 120) -> str:
         """Puts a DAG file into the DAGs folder (in place of one of the same name) and waits until its DAG can run.
 
         Args:
@@ -369,7 +369,7 @@ class AirflowHome:
         self.wait_for_dag(dag_id, parsed_after=before, timeout=timeout)
         return dag_id
 
-    def wait_for_dag(self, dag_id: str, *, parsed_after: str | None = None, timeout: float = 60) -> None:
+    def wait_for_dag(self, dag_id: str, *, parsed_after: str | None = None, timeout: float = 120) -> None:
         """Waits until a DAG whose file is in the DAGs folder can run.
 
         Args:

@@ -40,7 +40,7 @@ GOOD_DAG = "example_job_manager"
 BAD_DAG = "example_failing_manager"
 CHILDREN = 4
 EXIT_CODE = 3
-_RUN_SECONDS = 120
+_RUN_SECONDS = 300
 _LOOK_AGAIN_SECONDS = 0.3
 
 

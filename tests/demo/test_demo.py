@@ -16,6 +16,9 @@ from airflow_provider_jobmanager.demo import demo, examples
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Half a minute to a minute each on a machine of its own, several on one that is busy.
+pytestmark = pytest.mark.timeout(600)
+
 
 class Running:
     """A demo in a process of its own, with all processes that it was ever seen to have."""
@@ -28,7 +31,7 @@ class Running:
             self.process = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         self.seen: set[psutil.Process] = {self.process}
 
-    def wait(self, *, until: str | None = None, timeout: float = 240) -> str:
+    def wait(self, *, until: str | None = None, timeout: float = 540) -> str:
         """Waits for a text in the output, or for the end."""
         deadline = time.monotonic() + timeout
         while True:
@@ -80,7 +83,7 @@ def test_it_can_be_ended_at_any_moment(tmp_path: Path, number: signal.Signals, m
     running = Running(tmp_path / "demo")
     assert moment in running.wait(until=moment)
     running.process.send_signal(number)
-    said = running.wait(timeout=60)
+    said = running.wait(timeout=120)
     assert running.process.returncode == code, said
     assert running.left() == []
     assert "Traceback" not in said
