@@ -19,6 +19,7 @@ from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.masking import protect, unveil, veil
+from airflow_provider_jobmanager.operators import collected
 from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
 from airflow_provider_jobmanager.operators.outcome import (
     ExitCodes,
@@ -293,6 +294,14 @@ class AzureBatchJobManagerOperator(BaseOperator):
         run.deadline = self._deadline(queueing.began)
         self._run = run
         run.killed = self._killed  # a kill may have come before there was a run to tell of it
+        if run.owner.try_number > 1 and self.on_finish_action != "keep":
+            found = collected.kept(context, run.owner)
+            if found is not None:
+                ended, value = found
+                self.log.info("An earlier try has collected this and deleted the job: %s", ended.summary())
+                context["ti"].xcom_push(key=XCOM_JOB_ID, value=ended.job_id)
+                context["ti"].xcom_push(key=XCOM_VERDICT, value=ended.as_dict())
+                return value
         submission = self._submit(context, run, queueing)
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
         links.push(context["ti"], self.hook.account, run.job_id)
@@ -387,11 +396,14 @@ class AzureBatchJobManagerOperator(BaseOperator):
         report = report_on(verdict, self.hook, self.log, output_told=self.stream_logs)
         # A job whose result could not be taken up is kept: the next try finds it, and a person may look.
         result = read_result(self.hook, verdict, self.result_file) if verdict.succeeded and self.result_file else None
-        wanted = self.on_finish_action
-        if verdict.status != "lost" and (wanted == "delete" or (wanted == "delete_on_success" and verdict.succeeded)):
+        value = result if self.result_file else verdict.as_dict()
+        if verdict.succeeded and self.on_finish_action != "keep":
+            if collected.keep(context, run.owner, verdict, value, self.log):
+                run.delete()
+        elif verdict.status != "lost" and self.on_finish_action == "delete":
             run.delete()
         raise_unless_succeeded(verdict, report, self._exit_codes)
-        return result if self.result_file else verdict.as_dict()
+        return value
 
     def _stop_recorded(self, context: Context, why: str) -> None:
         """End the job that this try followed when it was deferred."""

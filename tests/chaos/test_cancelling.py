@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from tests.chaos.account import Jobs, Seen
 
 DAG = """
+import os
+import signal
 from datetime import timedelta
 from airflow.sdk import DAG
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
 
 class Impatient(AzureBatchJobManagerOperator):
     deferral_margin = 2.0
+
+class Forgetful(AzureBatchJobManagerOperator):
+    def execute_complete(self, context, event):
+        super().execute_complete(context, event)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 def task(operator=AzureBatchJobManagerOperator, **options):
     settings = {"command_line": "/bin/sleep 600", "deferrable": True, **options}
@@ -38,6 +45,8 @@ DAGS = {
     "execution_timeout_deferred": "task(execution_timeout=timedelta(seconds=8))",
     "execution_timeout_on_worker": "task(deferrable=False, execution_timeout=timedelta(seconds=8), retries=0)",
     "airflow_gave_up": "task(Impatient, timeout=8)",
+    "deleted": "task(Forgetful, command_line='/bin/sleep 1', on_finish_action='delete', retries=1, "
+    "retry_delay=timedelta(seconds=1))",
     "short": "task(command_line='/bin/sleep 8', timeout=600)",
 }
 
@@ -215,3 +224,31 @@ def test_a_task_that_is_killed_before_any_triggerer_has_it_leaves_an_orphan_that
     assert main([*command, "--terminate"]) == 0
     (ended,) = jobs.wait(lambda found: not found[0].active, "cancel_deferred", run_id)
     assert ended.reason == "jobmanager orphans: the task is failed"
+
+
+def test_a_job_that_was_deleted_is_not_run_again_when_its_worker_died_with_the_news(
+    airflow: AirflowHome, jobs: Jobs
+) -> None:
+    jobs.service.journal.clear()
+    run_id = airflow.api.trigger("cancel_deleted")
+
+    assert airflow.api.wait_for_task("cancel_deleted", run_id, "work").state == "success"
+
+    assert airflow.api.task_instance("cancel_deleted", run_id, "work").try_number == 2
+    assert airflow.api.xcoms("cancel_deleted", run_id, "work")["return_value"]["status"] == "succeeded"
+    assert sum(entry.operation == "create_job" for entry in jobs.service.journal) == 1
+    assert jobs.of("cancel_deleted", run_id) == []
+
+
+def test_a_full_account_is_waited_for_without_a_worker(airflow: AirflowHome, jobs: Jobs) -> None:
+    jobs.service.faults.add(
+        operation="create_job", then="answer", status=409, code="ActiveJobAndScheduleQuotaReached", times=1
+    )
+    run_id = airflow.api.trigger("cancel_short")
+    task = airflow.api.wait_for_task("cancel_short", run_id, "work", {"deferred"})
+
+    assert "AzureBatchQuotaTrigger" in task.raw["trigger"]["classpath"]
+    assert jobs.of("cancel_short", run_id) == []
+    assert airflow.api.wait_for_task("cancel_short", run_id, "work").state == "success"
+    (job,) = jobs.of("cancel_short", run_id)
+    assert job.mark["airflow_try_number"] == "1"
