@@ -46,7 +46,7 @@ SETTINGS = {
     # What makes Airflow notice within seconds, not minutes, that a worker or a triggerer is gone.
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "120",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "1200",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "20",
 }
 
@@ -79,10 +79,10 @@ class Stage:
         self._paused: tuple[str, float] | None = None
         self._next = 0.0
 
-    def open(self, databases: Path) -> None:
+    def open(self, databases: Path, *, triggerers: int) -> None:
         self.batch.start()
         self.airflow.migrate(databases)
-        self.airflow.start(triggerers=2)
+        self.airflow.start(triggerers=triggerers)
         self.airflow.wait_healthy()
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class Stage:
             self._paused = None
         if now < self._next:
             return
-        self._next = now + self.dice.uniform(12, 25)
+        self._next = now + self.dice.uniform(15, 40)
         triggerer = self.dice.choice(["triggerer", "triggerer-2"])
         what = self.dice.choice(["service killed", "triggerer killed", "triggerer stalled"])
         if what == "service killed":
@@ -138,10 +138,9 @@ def seed() -> int:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, migrated_databases: Path, seed: int) -> Iterator[Stage]:
+def stage(tmp_path: Path, seed: int) -> Iterator[Stage]:
     made = Stage(tmp_path, random.Random(seed))
     try:
-        made.open(migrated_databases)
         yield made
     finally:
         made.close()
@@ -168,7 +167,8 @@ def deaths(dice: random.Random) -> dict[str, Any]:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3000)
-def test_every_task_runs_its_job_once(stage: Stage, seed: int) -> None:
+def test_every_task_runs_its_job_once(stage: Stage, migrated_databases: Path, seed: int) -> None:
+    stage.open(migrated_databases, triggerers=2)
     dice = random.Random(seed)
     api = stage.airflow.api
     runs = -(-int(os.environ.get("CHAOS_RUNS") or 200) // TASKS_OF_A_RUN)
@@ -266,3 +266,44 @@ def judge(
         "left running": [job for job in found if job.state != "completed"],
         "failed": failed,
     }
+
+
+LONG = """
+from airflow.sdk import DAG
+from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
+
+with DAG("long", schedule=None):
+    AzureBatchJobManagerOperator(
+        task_id="work", azure_batch_conn_id="azure_batch_chaos", pool_id="local", command_line="/bin/sleep 120",
+        deferrable=True, poll_interval=1,
+    )
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_a_triggerer_that_comes_back_takes_no_job_with_it(stage: Stage, migrated_databases: Path) -> None:
+    """The other one has taken its triggers over; Airflow tells the first to cancel them, as if the task were killed."""
+    stage.open(migrated_databases, triggerers=1)
+    api = stage.airflow.api
+    stage.airflow.add_dag("long", LONG)
+    run_id = api.trigger("long")
+    api.wait_for_task("long", run_id, "work", {"deferred"})
+    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "Following job" in log, "a triggerer", 60)
+    first = api.task_instance("long", run_id, "work").raw["triggerer_job"]["id"]
+    stage.airflow.pause("triggerer")
+    try:
+        stage.airflow.add_triggerer()
+        api.wait_until(
+            lambda: api.task_instance("long", run_id, "work").raw["triggerer_job"],
+            lambda job: job is not None and job["id"] != first,
+            "the other triggerer to take over",
+            120,
+        )
+    finally:
+        stage.airflow.resume("triggerer")
+    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "left alone" in log, "the question", 60)
+    assert [job.state for job in stage.jobs.all()] == ["active"]
+    assert api.wait_for_run("long", run_id, timeout=240).state == "success"
+    (job,) = stage.jobs.all()
+    assert (job.state, job.reason) == ("completed", "JMComplete")
