@@ -240,10 +240,19 @@ class AzureBatchJobManagerOperator(BaseOperator):
         templated = {name: veil(plain(kwargs[name])) for name in cls.template_fields if name in kwargs}
         return super().partial(**{**kwargs, **templated})
 
-    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """Render as any operator does; what the templates brought in of secrets is masked from then on."""
-        super().render_template_fields(context, jinja_env)
-        protect(self)
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Environment,
+        seen_oids: set[int],
+    ) -> None:
+        # Mapped tasks come by here as well, not by render_template_fields. What the templates brought in of secrets is
+        # masked from now on, and before Airflow stores the rendered fields.
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        if parent is self:
+            protect(self)
 
     def execute(self, context: Context) -> Any:
         """Submit the job, then wait for it here or in the triggerer."""
@@ -417,7 +426,6 @@ class AzureBatchJobManagerOperator(BaseOperator):
     def _new_run(self, context: Context) -> JobRun:
         from airflow_provider_jobmanager.operators.run import JobRun  # noqa: PLC0415 - a DAG file runs nothing
 
-        protect(self)  # once more: a mapped task is not rendered by render_template_fields
         self.hook.account  # noqa: B018 - a kill must not have to ask Airflow for the connection
         return JobRun(
             hook=self.hook,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,6 +125,27 @@ def test_a_mapped_operator_is_veiled_and_sends_all() -> None:
     assert body["commandLine"] == "a"
     assert [setting["value"] for setting in body["environmentSettings"]][:2] == [PASSWORD, SHORT]
     assert body["containerSettings"]["registry"]["password"] == REGISTRY
+
+
+def test_what_rendering_brings_into_a_mapped_task_is_masked(masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    given = {"token": "rendered-token", "command": f"get https://h/x?sig={SIGNATURE}"}
+    with DAG("d", schedule=None, params=given) as dag:
+        Operator.partial(
+            task_id="t", pool_id="p", environment_settings=[{"name": "A_TOKEN", "value": "{{ params.token }}"}]
+        ).expand(command_line=["{{ params.command }}"])
+    context = {"dag": dag, "dag_run": SimpleNamespace(conf={}), "ti": SimpleNamespace(map_index=0)}
+
+    dag.get_task("t").render_template_fields(context)
+
+    operator = context["task"]
+    text = json.dumps(_serialize_rendered_fields(operator))
+    assert "get https://h/x?sig=***" in text
+    assert SIGNATURE not in text
+    assert "rendered-token" not in text
+    assert {"rendered-token", SIGNATURE} <= set(masked)
+    assert job_of(operator, "j").serialize()["jobManagerTask"]["commandLine"].endswith(SIGNATURE)
 
 
 def test_a_mapping_of_names_to_values_is_veiled_by_name() -> None:
