@@ -293,12 +293,20 @@ class Poll:
 
     async def tick(self) -> None:
         """Ask what has ended, and tell."""
-        if self.start is not None:
-            # Before the first sweep not even the time is known; what ended before it, it finds. A service that never
+        start, unseen = self.start, set(self._unseen)
+        missing: list[Wait] = []
+        sweeping = self._sweep_due()
+        if sweeping:
+            missing = await self._sweep()
+        if start is not None:
+            # Before the first sweep not even the time is known; what ended before it, it misses. A service that never
             # says the time stays with sweeps.
-            await self._collect(self.start)
-        if self._sweep_due():
-            await self._sweep()
+            await self._collect(start)
+        if sweeping:
+            self._unseen -= unseen
+            self._swept = self.clock()
+            # The list has told of most that are missing: who still waits is asked for.
+            await asyncio.gather(*(self._look_at(wait) for wait in missing if self._follows(wait)))
 
     async def _collect(self, start: datetime) -> None:
         began = start.strftime(_DATE_FORMAT)
@@ -324,8 +332,8 @@ class Poll:
             starts.append(self._latest_end - OVERLAP)
         self.start = max(starts, default=None)
 
-    async def _sweep(self) -> None:
-        unseen = set(self._unseen)
+    async def _sweep(self) -> list[Wait]:
+        """List what is not completed; returns the waits whose jobs are not among it."""
         answer = await self._list("state ne 'completed'", _SWEEP_SELECT)
         if self.start is None:
             self._begin_next_list(_date(answer))
@@ -338,11 +346,9 @@ class Poll:
                     continue
                 # Completed, deleted, or created after the list was made. What never was there and need not be is
                 # asked for once; when it appears, a list will have it.
-                if wait.must_exist or wait.state or wait in unseen:
+                if wait.must_exist or wait.state or wait in self._unseen:
                     missing.append(wait)
-        self._unseen -= unseen
-        self._swept = self.clock()
-        await asyncio.gather(*(self._look_at(wait) for wait in missing))
+        return missing
 
     async def _look_at(self, wait: Wait) -> None:
         """Ask for one job. What goes wrong here is this wait's own trouble: the others have had their answer."""
@@ -355,10 +361,13 @@ class Poll:
                 again = wait.not_found()
             else:
                 wait.troubled(error)
-            if again and wait in self.waits.get(wait.job_id.lower(), ()):
+            if again and self._follows(wait):
                 self._unseen.add(wait)
         else:
             wait.heard_of(job)
+
+    def _follows(self, wait: Wait) -> bool:
+        return wait in self.waits.get(wait.job_id.lower(), ())
 
     def _sweep_due(self) -> bool:
         if self._unseen or self.start is None:

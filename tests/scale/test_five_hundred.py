@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,18 +23,22 @@ from tests.benchmarks.bare_service import exit_code, job_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COUNT = 500
-SECONDS = 120.0
+RUNS, TASKS = 50, 10  # a triggerer reads the whole DAG anew for each task that begins in it: small DAGs, many runs
+COUNT = RUNS * TASKS
+SECONDS = 60.0
 BARE = Path(__file__).parents[1] / "benchmarks" / "bare_service.py"
 
 DAG = f"""
 from airflow.sdk import DAG
 from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
 
-with DAG("five_hundred", schedule=None):
-    for number in range({COUNT}):
+with DAG("five_hundred", schedule=None, max_active_runs={RUNS}, params={{"first": 0}}):
+    for number in range({TASKS}):
         AzureBatchJobManagerSensor(
-            task_id=f"t{{number:05d}}", job_id=f"job-{{number:05d}}", start_from_trigger=True, poll_interval=2
+            task_id=f"t{{number}}",
+            job_id="job-{{{{ '%05d' % (params.first + " + str(number) + ") }}}}",
+            start_from_trigger=True,
+            poll_interval=2,
         )
 """
 
@@ -67,11 +72,17 @@ def test_five_hundred_verdicts_through_a_killed_triggerer(bare: str, tmp_path: P
         airflow.start()
         airflow.wait_healthy(300)
         airflow.add_dag("five_hundred", DAG, timeout=300)
+        runs = [airflow.api.trigger("five_hundred", {"first": TASKS * number}) for number in range(RUNS)]
+        airflow.api.wait_until(
+            lambda: sum(found.state == "deferred" for found in instances(airflow, runs).values()),
+            lambda count: count == COUNT,
+            "all tasks to be deferred",
+            600,
+        )
         httpx.post(f"{bare}/_begin", params={"count": COUNT, "seconds": SECONDS})
-        run = airflow.api.trigger("five_hundred")
 
         def ended() -> int:
-            return sum(found.state in ("success", "failed") for found in instances(airflow, run))
+            return sum(found.state in ("success", "failed") for found in instances(airflow, runs).values())
 
         airflow.api.wait_until(ended, lambda count: count >= COUNT // 2, "half of the tasks to end", 900)
         airflow.kill("triggerer")
@@ -82,15 +93,11 @@ def test_five_hundred_verdicts_through_a_killed_triggerer(bare: str, tmp_path: P
         airflow.api.wait_until(ended, lambda count: count == COUNT, "all tasks to end", 900)
         done = time.monotonic()
 
-        verdicts = {found.task_id: found.state for found in instances(airflow, run)}
-        right = {
-            f"t{job_id(number).removeprefix('job-')}": "failed" if exit_code(number) else "success"
-            for number in range(COUNT)
-        }
-        assert verdicts == right
-        # Not only the colour: every one that failed says its own exit code, every one that succeeded has its verdict.
+        verdicts = {number: found.state for number, found in instances(airflow, runs).items()}
+        assert verdicts == {number: "failed" if exit_code(number) else "success" for number in range(COUNT)}
+        # Not only the colour: those that failed say their own exit code, those that succeeded have their verdict.
         for number in range(0, COUNT, 25):
-            task_id = f"t{number:05d}"
+            run, task_id = runs[number // TASKS], f"t{number % TASKS}"
             if exit_code(number):
                 said = airflow.api.log("five_hundred", run, task_id, 1)
                 assert f"Job '{job_id(number)}' failed (JMComplete)" in said
@@ -105,6 +112,11 @@ def test_five_hundred_verdicts_through_a_killed_triggerer(bare: str, tmp_path: P
     )
 
 
-def instances(airflow: AirflowHome, run: str) -> list[Any]:
-    """All task instances of the run."""
-    return list(airflow.api.task_instances("five_hundred", run))
+def instances(airflow: AirflowHome, runs: list[str]) -> dict[int, Any]:
+    """All task instances by the number of their job."""
+    answer = airflow.api.request("GET", "/dags/five_hundred/dagRuns/~/taskInstances", params={"limit": 1000})
+    first = {run: TASKS * number for number, run in enumerate(runs)}
+    return {
+        first[found["dag_run_id"]] + int(found["task_id"][1:]): SimpleNamespace(**found)
+        for found in answer["task_instances"]
+    }
