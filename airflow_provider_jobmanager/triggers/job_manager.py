@@ -191,7 +191,10 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         if event["status"] in (OUT_OF_SIGHT, MISCONFIGURED):
             self.log.error("Job %s can't be followed: %s The job was left alone.", event["job_id"], event["reason"])
         elif event["status"] == "succeeded":
-            await push_xcoms(self.task_instance, {"return_value": event}, self.log)
+            # The links too: a task that began here had no worker to store them. At the end, and only once, because
+            # every XCom of the triggerer costs a request that all its triggers wait for in one queue.
+            found = links.addresses(await self._account(), self.job_id) if self.task is not None else {}
+            await push_xcoms(self.task_instance, {"return_value": event, **found}, self.log)
         else:
             self.log.error("%s", Verdict.from_dict(event).summary())
         return end_of_task(event, soft_fail=self.soft_fail)
