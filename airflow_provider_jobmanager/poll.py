@@ -37,7 +37,7 @@ from airflow_provider_jobmanager.sight import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from airflow_provider_jobmanager.batch.calls import Answer, Call, Json
     from airflow_provider_jobmanager.batch.patience import Patience
@@ -56,6 +56,7 @@ _SWEEP_SECONDS = 60.0
 _SWEEP_TICKS = 12
 _READS_AT_ONCE = 16
 _TOLD_AT_ONCE = 20
+_ROWS_AT_ONCE = 200
 _SPARE_PER_SECOND = 1.0
 _LOOKS_PER_SECOND = 10.0
 _SWEEP_SELECT = ("id", "state", "creationTime")
@@ -312,13 +313,9 @@ class Poll:
         began = start.strftime(_DATE_FORMAT)
         answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
         date = _date(answer)
-        told = 0
-        for job in answer.data:
+        async for job in _in_breaths(answer.data, _TOLD_AT_ONCE):
             for wait in tuple(self.waits.get(job["id"].lower(), ())):
                 wait.heard_of(job)
-                told += 1
-                if told % _TOLD_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # let them go: a thousand that wake up together would hold up the loop
             ended = _moment(job, "stateTransitionTime")
             if ended and date and ended <= date + DATE_DOUBT and (not self._latest_end or ended > self._latest_end):
                 self._latest_end = ended
@@ -339,7 +336,7 @@ class Poll:
             self._begin_next_list(_date(answer))
         alive = {job["id"].lower(): job for job in answer.data}
         missing = []
-        for job_id, waits in list(self.waits.items()):
+        async for job_id, waits in _in_breaths(list(self.waits.items()), _ROWS_AT_ONCE):
             job = alive.get(job_id)
             for wait in tuple(waits):
                 if job is not None and wait.heard_of(job):
@@ -354,7 +351,8 @@ class Poll:
         """Ask for one job. What goes wrong here is this wait's own trouble: the others have had their answer."""
         try:
             answer = await self.reader.call(calls.get("jobs", wait.job_id, select=VERDICT_SELECT))
-            (job,) = _jobs([answer.data])
+            job = answer.data
+            _check(job)
         except ServiceError as error:
             again = True
             if isinstance(error, ServiceRefused) and error.code == "JobNotFound":
@@ -376,7 +374,8 @@ class Poll:
 
     async def _list(self, condition: str, select: tuple[str, ...]) -> Answer:
         answer = await self.client.call(calls.rows("jobs", filter=condition, select=select))
-        _jobs(answer.data)
+        async for job in _in_breaths(answer.data, _ROWS_AT_ONCE):
+            _check(job)
         return answer
 
     def _troubled(self, error: ServiceError) -> float:
@@ -398,14 +397,20 @@ class Poll:
         return [wait for same in self.waits.values() for wait in same]
 
 
-def _jobs(rows: Iterable[Any]) -> Iterable[Json]:
-    """The rows, when they are jobs of Batch: a proxy's or a broken gateway's answer must not end anybody's wait."""
-    for job in rows:
-        if not isinstance(job, dict) or not isinstance(job.get("id"), str) or not isinstance(job.get("state"), str):
-            raise ServiceUnavailable("The answer does not describe a job of Batch")
-        _moment(job, "creationTime")
-        _moment(job, "stateTransitionTime")
-    return rows
+async def _in_breaths(items: Sequence[Any], count: int) -> AsyncIterator[Any]:
+    """The items, with the rest of the event loop let in between so many: thousands at once would hold it up."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % count == 0:
+            await asyncio.sleep(0)
+
+
+def _check(job: Any) -> None:
+    """Make sure that this is a job of Batch: a proxy's or a broken gateway's answer must not end anybody's wait."""
+    if not isinstance(job, dict) or not isinstance(job.get("id"), str) or not isinstance(job.get("state"), str):
+        raise ServiceUnavailable("The answer does not describe a job of Batch")
+    _moment(job, "creationTime")
+    _moment(job, "stateTransitionTime")
 
 
 def _moment(job: Json, name: str) -> datetime | None:

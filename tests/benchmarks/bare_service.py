@@ -121,6 +121,8 @@ class Bare(asyncio.Protocol):
         if path == ["jobs"]:
             self.asked["list jobs"] += 1
             return "200 OK", self._page(query)
+        if not jobs.count:
+            return "503 Service Unavailable", b'{"code":"ServerBusy"}'
         number = int(path[1].removeprefix("job-"))
         if len(path) == 2:
             self.asked["get job"] += 1
