@@ -42,22 +42,23 @@ async def push_xcoms(ti: Any, values: Mapping[str, Any], log: Any) -> None:
     """
     if ti is None or not getattr(getattr(ti, "task", None), "do_xcom_push", True):
         return
+    names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id}
+    names["map_index"] = -1 if ti.map_index is None else ti.map_index
     try:
-        await sync_to_async(_set)(ti, dict(values))
+        xcom = await sync_to_async(_backend)()
+        for key, value in values.items():
+            if hasattr(xcom, "aset"):
+                # Many at once: the triggerer's supervisor takes all that are there at each of its turns, and a turn
+                # may take seconds while hundreds of tasks end.
+                await xcom.aset(key, value, **names)
+            else:
+                await sync_to_async(xcom.set)(key, value, **names)
     except Exception:
         # The job has ended as it has; a task must not fail for what could not be written down of it.
         log.exception("XComs %s could not be stored.", ", ".join(values))
 
 
-def _set(ti: Any, values: dict[str, Any]) -> None:
+def _backend() -> Any:
     from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415 - loads the backend: off the event loop
 
-    for key, value in values.items():
-        XCom.set(
-            key,
-            value,
-            dag_id=ti.dag_id,
-            task_id=ti.task_id,
-            run_id=ti.run_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-        )
+    return XCom
