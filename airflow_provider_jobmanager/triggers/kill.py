@@ -12,6 +12,9 @@ What was measured on Airflow 3.3 shapes this module:
 * It does not come at all when the cancellation hit the trigger within ``sync_to_async``, which loses the message that
   tells a kill from a shutdown. (And Airflow 3.2 has no ``on_kill``.) So every cancellation of a trigger is taken for a
   possible kill, and the answer to the question decides.
+
+One kill reaches nobody: of a task that no triggerer had taken up yet. Airflow runs nothing for it. The job's own
+clock, a Clear of the task, or ``jobmanager orphans`` ends such a job.
 """
 
 from __future__ import annotations

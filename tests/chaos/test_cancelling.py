@@ -72,8 +72,11 @@ class Task:
         self.wait_for({state})
         self.wait_for_jobs(lambda found: len(found) == 1 and found[0].active)
         if state == "deferred":
-            # Airflow tells a trigger of a kill only once a triggerer runs it.
-            airflow.api.wait_until(self.log, lambda log: "Following job" in log, "a triggerer", 60)
+            self.wait_for_triggerer()
+
+    def wait_for_triggerer(self, try_number: int = 1) -> None:
+        """Airflow tells a trigger of a kill only once a triggerer runs it."""
+        self.airflow.api.wait_until(lambda: self.log(try_number), lambda log: "Following job" in log, "a triggerer", 60)
 
     def wait_for(self, states: set[str]) -> str | None:
         return self.airflow.api.wait_for_task(self.dag_id, self.run_id, "work", states).state
@@ -135,6 +138,7 @@ def test_clearing_a_deferred_task_ends_its_job_and_starts_another(begin: Callabl
     assert "try 1 was killed" in old.reason or "try 2 came after a Clear" in old.reason
     assert (old.mark["airflow_try_number"], new.mark["airflow_try_number"]) == ("1", "2")
     task.wait_for({"deferred"})
+    task.wait_for_triggerer(try_number=2)
     task.mark("failed")
     task.wait_for_jobs(lambda found: not any(job.active for job in found))
 
