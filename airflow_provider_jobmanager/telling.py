@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.poll import Wait
 
 EVERY_SECONDS = 10.0
-"""Seconds after each look until the next; more when many share the budget."""
+"""Seconds after each look until the next; more when many share the budget. The first looks come closer together: a
+short job on a pool of its own leaves nothing to read behind."""
+
+_CALM_SECONDS = 60.0
+"""Likewise once the manager runs and its output is not told: a lost node is all that is looked for."""
+
+_FIRST_SECONDS = 1.0
+_LONGER = 1.5
 
 
 @define
@@ -56,12 +63,14 @@ async def keep_telling(wait: Wait, telling: Telling, log: Any, *, every: float =
         wait: the wait.
         telling: what was told, and what is to be told.
         log: the log of the task that waits.
-        every: seconds between two looks.
+        every: seconds between two looks in the long run.
     """
-    client = Sparing.of(wait)
+    client, pause = Sparing.of(wait), _FIRST_SECONDS
     while True:
         write(log, await client.perform(telling.step()))
-        await asyncio.sleep(every)
+        calm = telling.started and not telling.output
+        await asyncio.sleep(_CALM_SECONDS if calm else min(pause, every))
+        pause = min(pause * _LONGER, every)
 
 
 async def limit_start(
@@ -128,12 +137,15 @@ class Teller:
     every: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
     _next: float = field(default=float("-inf"), init=False)
+    _pause: float = field(default=_FIRST_SECONDS, init=False)
 
     def look(self) -> Verdict | None:
         """Look, unless the last look was a moment ago; the verdict when the manager did not start in time."""
         if self.clock() >= self._next:
             write(self.log, self.client.perform(self.telling.step()))
-            self._next = self.clock() + self.every
+            calm = self.telling.started and not self.telling.output
+            self._next = self.clock() + (_CALM_SECONDS if calm else min(self._pause, self.every))
+            self._pause *= _LONGER if self._pause < self.every else 1
         if self.limit is None or self.telling.started or time.time() < self.limit.deadline:
             return None
         try:

@@ -77,6 +77,7 @@ class Telling:
     told: int = 0
     attempt: str = ""
     counts: int = 0
+    _running: bool = field(default=False, init=False)
     _key: str = ""
     _problem: str = ""
     _mask: Mask | None = field(default=None, init=False)
@@ -111,11 +112,16 @@ class Telling:
     def _look(self, patience: Patience, *, last: bool) -> Flow[list[Line]]:
         if not self.manager_id:
             self.manager_id = yield from self._learn_manager(patience)
-        manager = (yield from manager_of(self.job_id, self.manager_id, patience=patience)) if self.manager_id else None
+        if not self.manager_id:
+            return []
+        if self._running and self.output and not last and (yield from self._nothing_new(patience)):
+            return []
+        manager = yield from manager_of(self.job_id, self.manager_id, patience=patience)
         if manager is None:
             return []
         lines = self._note_attempt(manager)
-        if str(manager.get("state")).lower() in _WAITING:
+        self._running = str(manager.get("state")).lower() not in _WAITING
+        if not self._running:
             return lines if last else lines + (yield from self._why_not(manager, patience))
         if not self.started and not last:
             self.started = True
@@ -128,6 +134,15 @@ class Telling:
             except ServiceError as error:
                 lines += self._trouble(error, last=last)
         return lines
+
+    def _nothing_new(self, patience: Patience) -> Flow[bool]:
+        """Whether the files are as long as before: one request, which most looks need not exceed."""
+        try:
+            found = yield from sizes(self.job_id, self.manager_id, patience=patience)
+        except ServiceRefused:
+            # Put back, on another node, gone: the manager's record tells.
+            return False
+        return all(found.get(name, 0) == self.offsets.get(name, 0) for name in (STDOUT, STDERR))
 
     def _learn_manager(self, patience: Patience) -> Flow[str]:
         try:
