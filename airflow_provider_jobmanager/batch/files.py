@@ -68,18 +68,31 @@ def unreadable(error: ServiceError) -> str:
     return _REASONS.get(code) or line(str(error), longest=300)
 
 
-def sizes(job_id: str, task_id: str, *, patience: Patience | None = None) -> Flow[dict[str, int]]:
-    """Sizes in bytes of the files that a task's process writes its output to, by name.
+@frozen
+class Listed:
+    """A file as its directory shows it.
+
+    Attributes:
+        size: bytes.
+        modified: when it was written last, as the service tells it.
+    """
+
+    size: int = 0
+    modified: str = ""
+
+
+def listed(job_id: str, task_id: str, *, patience: Patience | None = None) -> Flow[dict[str, Listed]]:
+    """The files that a task's process writes its output to, by name.
 
     Raises:
         ServiceError: the files can't be listed.
     """
     listing = calls.rows("jobs", job_id, "tasks", task_id, "files", filter="startswith(name,'std')")
     answer = yield from patiently(listing, patience or Patience())
+    found = {str(item["name"]): item.get("properties") or {} for item in answer.data if not item.get("isDirectory")}
     return {
-        str(item["name"]): int((item.get("properties") or {}).get("contentLength") or 0)
-        for item in answer.data
-        if not item.get("isDirectory")
+        name: Listed(int(properties.get("contentLength") or 0), str(properties.get("lastModified") or ""))
+        for name, properties in found.items()
     }
 
 
@@ -122,15 +135,15 @@ def tails(
     """
     patience = patience or Patience()
     try:
-        found = yield from sizes(job_id, task_id, patience=patience)
+        found = yield from listed(job_id, task_id, patience=patience)
     except ServiceError as error:
         return [Tail(STDERR, problem=unreadable(error)), Tail(STDOUT, problem=unreadable(error))]
     result = []
     for name in (STDERR, STDOUT):
-        whole = found.get(name)
-        if whole is None:
+        if name not in found:
             result.append(Tail(name, problem=NO_FILE))
             continue
+        whole = found[name].size
         first = max(0, whole - size)
         try:
             data = (

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.diagnosis import diagnose, started_again
-from airflow_provider_jobmanager.batch.files import STDERR, STDOUT, piece, sizes, unreadable
+from airflow_provider_jobmanager.batch.files import STDERR, STDOUT, Listed, listed, piece, unreadable
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.printable import Lines, Mask, mask_of, masked
 from airflow_provider_jobmanager.batch.report import PAYLOAD_MEMBERS
@@ -77,6 +77,7 @@ class Telling:
     told: int = 0
     attempt: str = ""
     counts: int = 0
+    _listed: dict[str, Listed] = field(factory=dict, init=False)
     _running: bool = field(default=False, init=False)
     _key: str = ""
     _problem: str = ""
@@ -136,13 +137,13 @@ class Telling:
         return lines
 
     def _nothing_new(self, patience: Patience) -> Flow[bool]:
-        """Whether the files are as long as before: one request, which most looks need not exceed."""
+        """Whether the files are as they were: one request, which most looks need not exceed."""
         try:
-            found = yield from sizes(self.job_id, self.manager_id, patience=patience)
+            found = yield from listed(self.job_id, self.manager_id, patience=patience)
         except ServiceRefused:
             # Put back, on another node, gone: the manager's record tells.
             return False
-        return all(found.get(name, 0) == self.offsets.get(name, 0) for name in (STDOUT, STDERR))
+        return found == self._listed
 
     def _learn_manager(self, patience: Patience) -> Flow[str]:
         try:
@@ -189,10 +190,11 @@ class Telling:
             return []
         if self._mask is None:
             self._mask = yield from mask_for(self.job_id, patience=patience)
-        found = yield from sizes(self.job_id, self.manager_id, patience=patience)
+        found = yield from listed(self.job_id, self.manager_id, patience=patience)
         lines: list[Line] = []
         for name in (STDOUT, STDERR):
-            lines += yield from self._of_file(name, found.get(name, 0), patience)
+            lines += yield from self._of_file(name, found.get(name, Listed()).size, patience)
+        self._listed = found
         if last:
             lines += self._rest()
         if self.told >= ATTEMPT_LIMIT:

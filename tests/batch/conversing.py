@@ -37,8 +37,8 @@ class Script:
                 step = partial(flow.send, Answer(200, {}, data))
 
 
-def listing(name: str, size: int) -> dict[str, Any]:
-    return {"name": name, "isDirectory": False, "properties": {"contentLength": str(size)}}
+def listing(name: str, size: int, modified: str = "") -> dict[str, Any]:
+    return {"name": name, "isDirectory": False, "properties": {"contentLength": str(size), "lastModified": modified}}
 
 
 def rows_of(*rows: dict[str, Any]) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ class World:
     def _list(self, _call):
         if self.manager["state"] == "active":
             return ServiceRefused(status=409, code="OperationInvalidForCurrentState")
-        return self.trouble or [listing(name, len(data)) for name, data in self.files.items()]
+        modified = self.manager["executionInfo"].get("startTime", "")
+        return self.trouble or [listing(name, len(data), modified) for name, data in self.files.items()]
 
     def _read(self, name):
         def read(call):
@@ -154,12 +155,12 @@ def test_a_lost_node_is_told_apart_from_a_retry():
     world.run(node="n1")
     world.files[STDOUT] = b"begun\n"
     world.look(telling)
-    world.files[STDOUT] = b"begun anew\n"
+    world.files[STDOUT] = b"BEGUN\n"  # of the very same size
     world.run("2026-05-01T12:03:00Z", node="n2")
     lines = world.script.perform(telling.step())
     assert [line.text for line in lines] == [
         "The job manager was started again: its node was lost or preempted, which Batch counts as no retry.",
-        "[stdout] begun anew",
+        "[stdout] BEGUN",
     ]
     assert lines[0].level == logging.WARNING
     assert telling.recoveries == 1

@@ -14,6 +14,7 @@ from tests import azurite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
     from airflow_provider_jobmanager.local import LocalBatch
@@ -27,26 +28,26 @@ common = dict(pool_id="local", deferrable=True, poll_interval=1, run_exclusive=F
 with DAG("telling", schedule=None):
     AzureBatchJobManagerOperator(
         task_id="streams",
-        command_line="/bin/sh -c 'echo token $MY_TOKEN; for i in 1 2 3 4 5 6; do echo line $i; sleep 3; done'",
-        environment_settings=[{"name": "MY_TOKEN", "value": "s3cr3t-of-the-job"}],
+        command_line="/bin/sh -c 'echo token $MY_TOKEN; echo early; until test -e {go}; do sleep 1; done; echo late'",
+        environment_settings=[{{"name": "MY_TOKEN", "value": "s3cr3t-of-the-job"}}],
         stream_logs=True,
         **common,
     )
     AzureBatchJobManagerOperator(
         task_id="never_starts",
         command_line="/bin/true",
-        start_timeout=20,
-        **common | {"pool_id": "nowhere"},
+        start_timeout=60,
+        **common | {{"pool_id": "nowhere"}},
     )
     AzureBatchJobManagerOperator(
         task_id="fails",
         command_line="/bin/sh -c 'echo token $MY_TOKEN >&2; echo No space left on device >&2; exit 6'",
-        environment_settings=[{"name": "MY_TOKEN", "value": "s3cr3t-of-the-job"}],
+        environment_settings=[{{"name": "MY_TOKEN", "value": "s3cr3t-of-the-job"}}],
         **common,
     )
     AzureBatchJobManagerOperator(
         task_id="loses_its_node",
-        command_line="/bin/sh -c 'echo begun on $AZ_BATCH_NODE_ID; sleep 15; exit 7'",
+        command_line="/bin/sh -c 'echo begun on $AZ_BATCH_NODE_ID; until test -e {go}; do sleep 1; done; exit 7'",
         stream_logs=True,
         **common,
     )
@@ -59,50 +60,48 @@ def sdk(batch: LocalBatch) -> Iterator[BatchClient]:
         yield client
 
 
-def test_what_a_deferred_task_tells(airflow: AirflowHome, batch: LocalBatch, sdk: BatchClient) -> None:
-    airflow.add_dag("telling", DAG)
+@pytest.mark.timeout(600)
+def test_what_a_deferred_task_tells(airflow: AirflowHome, batch: LocalBatch, sdk: BatchClient, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    airflow.add_dag("telling", DAG.format(go=go))
     api = airflow.api
     run = api.trigger("telling")
-    for task in ("streams", "never_starts", "loses_its_node"):
-        api.wait_for_task("telling", run, task, {"deferred"})
+
+    def log(task: str) -> str:
+        return api.log("telling", run, task)
 
     # Lines come while the task is deferred, and so does why another one waits.
-    def told_early() -> bool:
-        early = api.log("telling", run, "streams") + api.log("telling", run, "never_starts")
-        return "[stdout] line 1" in early and "There is no pool 'nowhere'" in early
-
-    api.wait_until(told_early, bool, "the log to tell", timeout=60)
+    for task in ("streams", "never_starts", "loses_its_node"):
+        api.wait_until(lambda task=task: log(task), lambda said: "Following job" in said, f"{task} to defer", 180)
+    api.wait_until(lambda: log("streams"), lambda said: "[stdout] early" in said, "output", 120)
     assert api.task_instance("telling", run, "streams").state == "deferred"
 
     job = api.xcoms("telling", run, "loses_its_node")["job_id"]
-    api.wait_until(
-        lambda: "[stdout] begun" in api.log("telling", run, "loses_its_node"), bool, "its output", timeout=60
-    )
+    api.wait_until(lambda: log("loses_its_node"), lambda said: "[stdout] begun" in said, "output", 120)
     batch.kill_node("local", sdk.get_task(job, "jobmanager").node_info.node_id)
+    api.wait_until(lambda: log("loses_its_node"), lambda said: said.count("[stdout] begun") == 2, "a new start", 120)
 
+    go.touch()
     assert api.wait_for_run("telling", run, timeout=200).state == "failed"
-    streams = api.log("telling", run, "streams")
-    assert [streams.count(f"[stdout] line {number}") for number in range(1, 7)] == [1] * 6
-    assert "[stdout] token ***" in streams
-    everything = streams + api.log("telling", run, "fails")
-    assert "s3cr3t-of-the-job" not in everything
+    streams = log("streams")
+    assert [streams.count(f"[stdout] {text}") for text in ("token ***", "early", "late")] == [1, 1, 1]
+    assert "s3cr3t-of-the-job" not in streams + log("fails")
 
-    never = api.log("telling", run, "never_starts")
+    never = log("never_starts")
     assert "JobTimedOut" in never
     assert never.count("The job manager has not started: There is no pool 'nowhere'") == 1
-    assert "not started within 20 s" in never
+    assert "not started within 60 s" in never
     reason = sdk.get_job(api.xcoms("telling", run, "never_starts")["job_id"]).execution_info.termination_reason
-    assert "not started within 20 s" in reason
+    assert "not started within 60 s" in reason
 
-    fails = api.log("telling", run, "fails")
+    fails = log("fails")
     assert "| No space left on device" in fails
     assert "Hint: No space is left on the node's disk" in fails
     assert "exited with code 6" in fails
 
-    lost = api.log("telling", run, "loses_its_node")
-    assert "its node was lost or preempted, which Batch counts as no retry" in lost
-    assert api.xcoms("telling", run, "loses_its_node")["verdict"]["recoveries"] == 1
-    assert lost.count("[stdout] begun on") == 2
+    assert "its node was lost or preempted, which Batch counts as no retry" in log("loses_its_node")
+    lost = api.xcoms("telling", run, "loses_its_node")["verdict"]
+    assert (lost["recoveries"], lost["retries"], lost["exit_code"]) == (1, 0, 7)
 
 
 def test_exit_codes_that_skip_and_that_forbid_a_retry(airflow: AirflowHome) -> None:
