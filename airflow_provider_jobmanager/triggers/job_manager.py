@@ -338,7 +338,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             self.log.warning("Not started, and job %s could not be told to end: %s", self.job_id, error or "no answer")
 
     async def _tell_more(self, wait: Wait, telling: Telling) -> None:
-        if not self.stream_logs:
+        if not self.stream_logs and self.start_limit is None:
             # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
             await asyncio.sleep(_QUIET_SECONDS)
         await keep_telling(wait, telling, self.log)
