@@ -30,6 +30,7 @@ from tests.tell.working import Worked, operator, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_provider_jobmanager.local import LocalBatch
 
@@ -253,22 +254,85 @@ def test_an_auto_pool_without_quota_or_with_a_wrong_formula() -> None:
     says(worked, JobFailed, "AutoPoolCreationFailedWithQuotaReached", "Hint: The account has no quota")
 
 
+def output_was_read(local_batch: LocalBatch) -> bool:
+    """Whether the waiting task has read what the manager printed: then it knows the node it was on."""
+    return any("/files/stdout.txt" in entry.path and entry.status == 200 for entry in list(local_batch.journal))
+
+
 def test_a_node_that_is_lost_is_told_apart_from_a_retry(
-    hook: AzureBatchJobManagerHook, local_batch: LocalBatch
+    hook: AzureBatchJobManagerHook, local_batch: LocalBatch, tmp_path: Path
 ) -> None:
     def lose(job: str) -> None:
         place = hook.get_task(job, "jobmanager")["nodeInfo"]["nodeId"]
-        time.sleep(0.5)
+        until(lambda: output_was_read(local_batch))
         local_batch.kill_node("local", place)
 
     with meanwhile(hook, lose):
         worked = work(
-            command_line=sh("if mkdir ../../../seen 2>/dev/null; then echo first; sleep 60; fi; echo again; exit 5"),
+            command_line=sh(f"if mkdir {tmp_path}/seen 2>/dev/null; then echo first; sleep 60; fi; echo again; exit 5"),
             stream_logs=True,
         )
     says(worked, JobFailed, "exited with code 5", "its node was lost or preempted", "[1 recovery from a lost")
     assert worked.xcoms["verdict"]["recoveries"] == 1
     assert worked.xcoms["verdict"]["retries"] == 0
+
+
+def a_pool(pool_id: str, **settings: Any) -> dict[str, Any]:
+    return {
+        "id": pool_id,
+        "vmSize": "standard_d2s_v3",
+        "virtualMachineConfiguration": {
+            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        **settings,
+    }
+
+
+def test_a_spot_node_that_is_preempted_is_told_apart_from_a_retry(
+    hook: AzureBatchJobManagerHook, local_batch: LocalBatch, tmp_path: Path
+) -> None:
+    hook.client.call(calls.post("pools", json=a_pool("spot", targetLowPriorityNodes=2)))
+
+    def preempt(job: str) -> None:
+        place = until(lambda: hook.get_task(job, "jobmanager").get("nodeInfo", {}).get("nodeId"))
+        until(lambda: output_was_read(local_batch))
+        local_batch.preempt_node("spot", place)
+
+    with meanwhile(hook, preempt):
+        worked = work(
+            command_line=sh(f"if mkdir {tmp_path}/seen 2>/dev/null; then echo first; sleep 60; fi; exit 5"),
+            pool_id="spot",
+            stream_logs=True,
+        )
+
+    says(worked, JobFailed, "exited with code 5", "its node was lost or preempted", "[1 recovery from a lost")
+    assert worked.xcoms["verdict"]["retries"] == 0
+
+
+def test_a_pool_whose_start_task_fails_is_named(hook: AzureBatchJobManagerHook) -> None:
+    start_task = {"commandLine": sh("exit 9"), "waitForSuccess": True}
+    hook.client.call(calls.post("pools", json=a_pool("bad-start", targetDedicatedNodes=1, startTask=start_task)))
+
+    worked = work(command_line=sh("true"), pool_id="bad-start", start_timeout=4)
+
+    says(worked, JobTimedOut, "StartTimeout", "start task")
+
+
+def test_a_preparation_task_that_fails_is_named() -> None:
+    preparation = {"commandLine": sh("exit 8"), "constraints": {"maxTaskRetryCount": 0}}
+
+    worked = work(command_line=sh("true"), job={"jobPreparationTask": preparation}, start_timeout=4)
+
+    says(worked, JobTimedOut, "StartTimeout", "reparation task")
+
+
+def test_a_pool_scaled_to_zero_is_waited_for_and_named(hook: AzureBatchJobManagerHook) -> None:
+    hook.client.call(calls.post("pools", json=a_pool("empty", targetDedicatedNodes=0)))
+
+    worked = work(command_line=sh("true"), pool_id="empty", start_timeout=2)
+
+    says(worked, JobTimedOut, "StartTimeout", "'empty'")
 
 
 def test_exit_codes_that_mean_something() -> None:
@@ -389,15 +453,7 @@ def test_a_start_timeout_does_not_hit_a_job_that_started() -> None:
 
 
 def test_a_pool_that_appears_later_is_waited_for(hook: AzureBatchJobManagerHook) -> None:
-    pool = {
-        "id": "late",
-        "vmSize": "standard_d2s_v3",
-        "virtualMachineConfiguration": {
-            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
-            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
-        },
-        "targetDedicatedNodes": 1,
-    }
+    pool = a_pool("late", targetDedicatedNodes=1)
     with meanwhile(hook, lambda _: hook.client.call(calls.post("pools", json=pool)), state="active"):
         worked = work(command_line=sh("true"), pool_id="late")
     assert worked.error is None
