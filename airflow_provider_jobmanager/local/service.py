@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -44,6 +45,7 @@ TOKEN_LIFETIME = timedelta(days=30)
 CONNECTION_VARIABLE = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT"
 _PATIENCE = 30.0
 _BACKLOG = 2048
+_TURNS = 1000
 
 
 class LocalBatch:
@@ -204,14 +206,14 @@ class LocalBatch:
             ) from None
         return self.settings.state_dir.resolve()
 
-    def _make_server(self) -> uvicorn.Server:
+    def _make_server(self) -> _Server:
         authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
         self.engine.account_url = self.url
         self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
         self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
         tls = certificate_in(self.root / "tls") if self.settings.https else None
         self.certificate = tls.certificate if tls else None
-        return uvicorn.Server(
+        return _Server(
             uvicorn.Config(
                 self._service,
                 ssl_certfile=tls.certificate if tls else None,
@@ -221,6 +223,7 @@ class LocalBatch:
                 server_header=False,
                 date_header=False,
                 lifespan="off",
+                loop="asyncio",
                 ws="none",
                 timeout_graceful_shutdown=2,
                 timeout_keep_alive=75,
@@ -284,6 +287,21 @@ def serve(settings: Settings, say: Callable[[str], Any] = print) -> None:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves no connection open behind it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close all; a client that keeps a TLS connection, and does not answer its end, is left."""
+        await super().shutdown(sockets)
+        connections = self.server_state.connections
+        for connection in list(connections):
+            connection.transport.abort()
+        for _ in range(_TURNS):
+            if not connections:
+                break
+            await asyncio.sleep(0)
 
 
 def _listen(settings: Settings) -> socket.socket:

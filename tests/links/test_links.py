@@ -63,5 +63,6 @@ def test_an_odd_job_id_is_encoded() -> None:
 
 
 def test_operator_and_sensor_carry_them() -> None:
-    for kind in (AzureBatchJobManagerOperator, AzureBatchJobManagerSensor):
-        assert {link.name for link in kind.operator_extra_links} == {"Azure portal", "Batch Explorer"}
+    job = {"Azure portal", "Batch Explorer"}
+    assert {link.name for link in AzureBatchJobManagerSensor.operator_extra_links} == job
+    assert {link.name for link in AzureBatchJobManagerOperator.operator_extra_links} == job | {"Kept logs"}
