@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from attrs import define, field, frozen
 
@@ -84,14 +86,14 @@ class Account:
         """
         from azure.batch import BatchClient  # noqa: PLC0415 - costs a quarter of a second, which a DAG file must not pay
 
-        return BatchClient(self.endpoint, self._named(self.credential.sync), **self._client_options(), **options)
+        return BatchClient(self.endpoint, self._named(self.credential.sync), **(self._client_options() | options))
 
     def sdk_async_client(self, **options: Any) -> AsyncBatchClient:
         """The SDK's asynchronous client likewise. Slow the first time: keep it off an event loop."""
         from azure.batch.aio import BatchClient as AsyncBatchClient  # noqa: PLC0415 - as above
 
         credential = self._named(self.credential.asynchronous)
-        return AsyncBatchClient(self.endpoint, credential, **self._client_options(), **options)
+        return AsyncBatchClient(self.endpoint, credential, **(self._client_options() | options))
 
     def client(self) -> Client:
         """Somewhere to run flows."""
@@ -115,6 +117,11 @@ class Account:
             "api_version": self.api_version,
             "credential_scopes": [self.credential.scope],
             "http_logging_policy": HttpLoggingPolicy(logger=_http_log),
+            # Of the environment, proxies and certificates count, found once: with all of it a netrc file's entry would
+            # take the place of our Authorization, and aiohttp would ask for proxy and netrc in a thread each time.
+            "use_env_settings": False,
+            "proxies": _proxies(self.endpoint),
+            "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
         }
 
 
@@ -409,6 +416,14 @@ def _first_line(error: Exception) -> str:
 
 
 _http_log = logging.getLogger("airflow_provider_jobmanager.http")
+
+
+def _proxies(endpoint: str) -> dict[str, str]:
+    """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none."""
+    parts = urlsplit(endpoint)
+    found = {} if proxy_bypass(parts.hostname or "") else getproxies()
+    proxy = found.get(parts.scheme) or found.get("all")
+    return {parts.scheme: proxy} if proxy else {}
 
 
 def _quieten() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.credentials import Credential
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 from tests.scripted import Reply, Request, ScriptedServer, error
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = base64.b64encode(b"0123456789").decode()
 
@@ -219,3 +222,30 @@ def test_a_fingerprint_tells_identities_apart_and_holds_no_secret() -> None:
     assert len({one.fingerprint, other_key.fingerprint, an_account("http://127.0.0.1:2").fingerprint}) == 3
     assert KEY not in one.fingerprint
     assert KEY not in repr(one)
+
+
+def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain HTTP proxy is asked for whole URLs; the endpoint itself does not exist."""
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ScriptedServer(lambda _: Reply(200, {"id": "j"})) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert run(kind, "http://account.invalid", once(calls.get("jobs", "j"))).data == {"id": "j"}
+        assert len(proxy.requests) == 1
+
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with ScriptedServer(lambda _: Reply(200, {"id": "direct"})) as server:
+            assert run(kind, server.url, once(calls.get("jobs", "j"))).data == {"id": "direct"}
+        assert len(proxy.requests) == 1
+
+
+def test_a_netrc_file_does_not_come_between(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    with ScriptedServer(lambda _: Reply(200, {"id": "j"})) as server:
+        run(kind, server.url, once(calls.get("jobs", "j")))
+
+    assert server.requests[0].headers["authorization"].startswith("SharedKey acct:")

@@ -236,9 +236,13 @@ arguments = st.dictionaries(
 )
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(arguments)
-def test_arbitrary_payloads_end_in_success_or_in_our_own_error(given_arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("examples", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_arbitrary_payloads_end_in_success_or_in_our_own_error(examples: int) -> None:
+    relaxed = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    relaxed(given(arguments)(try_payload))()
+
+
+def try_payload(given_arguments: dict[str, Any]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
