@@ -86,7 +86,10 @@ class Account:
         """
         from azure.batch import BatchClient  # noqa: PLC0415 - costs a quarter of a second, which a DAG file must not pay
 
-        return BatchClient(self.endpoint, self._named(self.credential.sync), **(self._client_options() | options))
+        # The asynchronous transport would read such a file for each request: there OpenSSL's own SSL_CERT_FILE counts.
+        verify = {"connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True}
+        credential = self._named(self.credential.sync)
+        return BatchClient(self.endpoint, credential, **(self._client_options() | verify | options))
 
     def sdk_async_client(self, **options: Any) -> AsyncBatchClient:
         """The SDK's asynchronous client likewise. Slow the first time: keep it off an event loop."""
@@ -121,7 +124,6 @@ class Account:
             # take the place of our Authorization, and aiohttp would ask for proxy and netrc in a thread each time.
             "use_env_settings": False,
             "proxies": _proxies(self.endpoint),
-            "connection_verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
         }
 
 
