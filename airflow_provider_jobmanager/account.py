@@ -38,7 +38,8 @@ T = TypeVar("T")
 API_VERSION = "2025-06-01"
 """The only api-version that azure-batch 15.1 knows."""
 
-_OPTIONS: dict[str, Any] = {"retry_total": 0, "connection_timeout": 20, "read_timeout": 60}
+_OPTIONS: dict[str, Any] = {"retry_total": 0, "connection_timeout": 20, "read_timeout": 60, "stream": True}
+"""Streamed, so that the SDK does not read a whole file into memory, nor JSON that is read here anyway."""
 _PAGE = 1000
 _TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -163,8 +164,8 @@ class Client:
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
-                response = self.sdk.send_request(exchange.request, stream=call.content, **_OPTIONS)
-                body = _read(response, call.limit) if call.content else response.content
+                response = self.sdk.send_request(exchange.request, **_OPTIONS)
+                body = _read(response, call.limit if call.content else None)
             except Exception as error:
                 raise _translated(_with_reason(error), call, self.account) from error
             exchange.take(response, body)
@@ -207,8 +208,8 @@ class AsyncClient:
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
-                response = await self.sdk.send_request(exchange.request, stream=call.content, **_OPTIONS)
-                body = await _read_async(response, call.limit) if call.content else response.content
+                response = await self.sdk.send_request(exchange.request, **_OPTIONS)
+                body = await _read_async(response, call.limit if call.content else None)
             except Exception as error:
                 raise _translated(await _with_reason_async(error), call, self.account) from error
             exchange.take(response, body)
@@ -290,7 +291,7 @@ class _Exchange:
         headers = {name.lower(): value for name, value in response.headers.items()}
         data: Any = body
         if not self.call.content:
-            data = _json(response, self.call)
+            data = _json(body, response.status_code, self.call)
             if self.call.method == "GET" and not isinstance(data, dict):
                 raise ServiceUnavailable(f"{self.call}: the answer is not one of Batch", status=response.status_code)
         if self.call.pages:
@@ -327,15 +328,14 @@ class _Exchange:
         )
 
 
-def _json(response: Any, call: Call) -> Any:
-    if not response.content:
+def _json(body: bytes, status: int, call: Call) -> Any:
+    if not body:
         return None
     try:
-        return json.loads(response.content)
+        return json.loads(body)
     except ValueError:
         raise ServiceUnavailable(
-            f"{call}: the answer is not JSON ({len(response.content)} bytes, HTTP {response.status_code})",
-            status=response.status_code,
+            f"{call}: the answer is not JSON ({len(body)} bytes, HTTP {status})", status=status
         ) from None
 
 
