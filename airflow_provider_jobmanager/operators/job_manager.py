@@ -264,6 +264,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take up the verdict that the trigger brought."""
+        own = self._recorded_job(context)
+        if own and own.lower() != str(event["job_id"]).lower():
+            # Airflow takes a trigger by its number, and may give the number of a cleared try's trigger to the next
+            # try's: then the old one's last word arrives here.
+            self.log.info("News of job %s came late, this try follows job %s: going on.", event["job_id"], own)
+            return self.execute(context)
         run = self._new_run(context)
         run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")
         verdict = verdict_of_event(event)
@@ -416,12 +422,18 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def _stop_recorded(self, context: Context, why: str) -> None:
         """End the job that this try followed when it was deferred."""
-        ti = context["ti"]
-        job_id = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_JOB_ID, map_indexes=ti.map_index)
+        job_id = self._recorded_job(context)
         if job_id and self.on_kill_action == "terminate":
             run = self._new_run(context)
-            run.job_id = str(job_id)
+            run.job_id = job_id
             run.stop(why)
+
+    @staticmethod
+    def _recorded_job(context: Context) -> str | None:
+        """The job that this try follows; None when it recorded none."""
+        ti = context["ti"]
+        job_id = ti.xcom_pull(task_ids=ti.task_id, key=XCOM_JOB_ID, map_indexes=ti.map_index)
+        return str(job_id) if job_id else None
 
     def _new_run(self, context: Context) -> JobRun:
         from airflow_provider_jobmanager.operators.run import JobRun  # noqa: PLC0415 - a DAG file runs nothing
