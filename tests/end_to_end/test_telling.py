@@ -31,7 +31,7 @@ with DAG("telling", schedule=None):
         command_line="/bin/sh -c 'echo token $MY_TOKEN; echo early; until test -e {go}; do sleep 1; done; echo late'",
         environment_settings=[{{"name": "MY_TOKEN", "value": "s3cr3t-of-the-job"}}],
         stream_logs=True,
-        **common,
+        **common | {{"pool_id": "calm"}},
     )
     AzureBatchJobManagerOperator(
         task_id="never_starts",
@@ -53,6 +53,16 @@ with DAG("telling", schedule=None):
     )
 """
 
+CALM = {
+    "id": "calm",
+    "vmSize": "standard_d2s_v3",
+    "virtualMachineConfiguration": {
+        "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
+        "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+    },
+    "targetDedicatedNodes": 1,
+}
+
 
 @pytest.fixture(scope="module")
 def sdk(batch: LocalBatch) -> Iterator[BatchClient]:
@@ -63,6 +73,8 @@ def sdk(batch: LocalBatch) -> Iterator[BatchClient]:
 @pytest.mark.timeout(600)
 def test_what_a_deferred_task_tells(airflow: AirflowHome, batch: LocalBatch, sdk: BatchClient, tmp_path: Path) -> None:
     go = tmp_path / "go"
+    # A pool of its own for the task whose output is counted: the node that is lost below must not be its node too.
+    sdk.create_pool(CALM)  # type: ignore[arg-type]
     airflow.add_dag("telling", DAG.format(go=go))
     api = airflow.api
     run = api.trigger("telling")
