@@ -276,17 +276,19 @@ def serve(settings: Settings, say: Callable[[str], Any] = print) -> None:
     Raises:
         SettingsError: it can't start; the message says why and what to do.
     """
-    ended = threading.Event()
-    before = {name: signal.signal(name, lambda *_: ended.set()) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with LocalBatch(settings) as batch:
-            say(f"{CONNECTION_VARIABLE}='{batch.connection_json()}'")
-            while not ended.wait(3600):
-                pass
-            say("Stopping, and ending all tasks.")
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+    asyncio.run(_serve(settings, say))
+
+
+async def _serve(settings: Settings, say: Callable[[str], Any]) -> None:
+    # Any thread may be given the signal. A loop hears of it nevertheless, through the descriptor that wakes it; the
+    # wait of a threading.Event does not when it was another thread.
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, ended.set)
+    with LocalBatch(settings) as batch:
+        say(f"{CONNECTION_VARIABLE}='{batch.connection_json()}'")
+        await ended.wait()
+        say("Stopping, and ending all tasks.")
 
 
 class _Server(uvicorn.Server):

@@ -28,6 +28,18 @@ from pathlib import Path
 from airflow_provider_jobmanager.local import Settings, serve
 serve(Settings(port=0, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
 """
+# The system may hand a signal of the process to any of its threads.
+TOLD_IN_ANOTHER_THREAD = """
+import signal, sys, threading
+from pathlib import Path
+from airflow_provider_jobmanager.local import Settings, serve
+
+def say(line):
+    if line.startswith("AIRFLOW"):
+        threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+
+serve(Settings(port=0, state_dir=Path(sys.argv[1])), say)
+"""
 PREFIX = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT='"
 
 
@@ -100,6 +112,11 @@ def test_it_stops_cleanly_with_all_its_tasks(start, tmp_path: Path, how: int):
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     assert service.end(how) == 0
     until(lambda: all(gone(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_it_stops_when_the_signal_reaches_another_of_its_threads(tmp_path: Path):
+    told = [sys.executable, "-W", "ignore", "-c", TOLD_IN_ANOTHER_THREAD, str(tmp_path)]
+    assert subprocess.run(told, timeout=60, check=False).returncode == 0
 
 
 def test_a_kill_loses_nothing_and_its_tasks_run_again(start, tmp_path: Path):
