@@ -77,20 +77,11 @@ async def shared_client(account: Account) -> AsyncIterator[AsyncClient]:
 
     Connections that resolve to the same endpoint and identity share it, whatever their ids.
     """
-    of_loop = _shared.setdefault(asyncio.get_running_loop(), {})
-    shared = of_loop.setdefault(account.fingerprint, _Shared())
-    shared.users += 1
+    shared = _enter(account)
     try:
         yield await _open(shared, account)
     finally:
-        shared.users -= 1
-        if not shared.users:
-            of_loop.pop(account.fingerprint, None)
-            task = asyncio.ensure_future(_close(shared))
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
-            # Whoever is cancelled meanwhile leaves; the closing goes on.
-            await asyncio.shield(task)
+        await _leave(shared, account)
 
 
 @asynccontextmanager
@@ -115,9 +106,9 @@ async def follow(
         must_exist: whether a job that is not there is gone; else it is waited for.
         out_of_sight: seconds without any usable answer after which to give up.
     """
-    async with shared_client(account):
-        shared = _shared[asyncio.get_running_loop()][account.fingerprint]
-        poll = _running_poll(shared)
+    shared = _enter(account)
+    try:
+        poll = _running_poll(shared, await _open(shared, account))
         wait = poll.join(
             job_id,
             interval=interval,
@@ -130,6 +121,25 @@ async def follow(
             yield wait
         finally:
             poll.leave(wait)
+    finally:
+        await _leave(shared, account)
+
+
+def _enter(account: Account) -> _Shared:
+    shared = _shared.setdefault(asyncio.get_running_loop(), {}).setdefault(account.fingerprint, _Shared())
+    shared.users += 1
+    return shared
+
+
+async def _leave(shared: _Shared, account: Account) -> None:
+    shared.users -= 1
+    if not shared.users:
+        _shared[asyncio.get_running_loop()].pop(account.fingerprint, None)
+        task = asyncio.ensure_future(_close(shared))
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+        # Whoever is cancelled meanwhile leaves; the closing goes on.
+        await asyncio.shield(task)
 
 
 async def _open(shared: _Shared, account: Account) -> AsyncClient:
@@ -139,11 +149,9 @@ async def _open(shared: _Shared, account: Account) -> AsyncClient:
         return shared.client
 
 
-def _running_poll(shared: _Shared) -> Poll:
-    if shared.client is None:
-        raise RuntimeError("The client of a poll was closed under it")
+def _running_poll(shared: _Shared, client: AsyncClient) -> Poll:
     if shared.poll is None or shared.task is None or shared.task.done():
-        shared.poll = Poll(shared.client)
+        shared.poll = Poll(client)
         # In a context of its own: what the poll logs must not land in the log of the task that came first.
         shared.task = contextvars.Context().run(asyncio.ensure_future, shared.poll.run())
         shared.task.add_done_callback(_retrieve)

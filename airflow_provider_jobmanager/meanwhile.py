@@ -6,47 +6,47 @@ request a second, whatever their number; and none of them ever ends a wait.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
+from attrs import define, field
+
 from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.errands import Errand
 from airflow_provider_jobmanager.errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_jobmanager.poll import Wait
     from airflow_provider_jobmanager.sight import Changed
 
 EVERY_SECONDS = 60.0
 """How long after the wait began, and after each look, progress is looked at: no sooner, later when many wait."""
 
 
-async def tell_meanwhile(wait: Wait, log: Any, *, every: float = EVERY_SECONDS) -> None:
-    """Tell how far the job is, when that has changed, until cancelled.
+@define(eq=False)
+class Progress(Errand):
+    """Tells how far a job is, when that has changed.
 
     Task counts may lag by minutes (https://learn.microsoft.com/azure/batch/batch-get-resource-counts), so they are
     told and nothing is decided on them.
-
-    Args:
-        wait: the wait.
-        log: the log of the task that waits.
-        every: seconds between two looks.
     """
-    told = ""
-    while True:
-        await asyncio.sleep(every)
-        await wait.spare()
+
+    _told: str = field(default="", init=False)
+
+    async def round(self) -> float:
+        """Look once."""
+        await self.wait.spare()
         try:
-            answer = await wait.client.call(calls.get("jobs", wait.job_id, "taskcounts"))
+            answer = await self.wait.client.call(calls.get("jobs", self.wait.job_id, "taskcounts"))
         except ServiceError as error:
             # The shared poll meets the same trouble, and says so where it matters.
-            log.debug("No task counts of job %s: %s", wait.job_id, error)
-            continue
+            self.log.debug("No task counts of job %s: %s", self.wait.job_id, error)
+            return EVERY_SECONDS
         progress = describe(answer.data)
-        if progress and progress != told:
-            told = progress
-            log.info("Tasks of job %s: %s.", wait.job_id, progress)
+        if progress and progress != self._told:
+            self._told = progress
+            self.log.info("Tasks of job %s: %s.", self.wait.job_id, progress)
+        return EVERY_SECONDS
 
 
 def describe(answer: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from airflow_provider_jobmanager.account import AsyncClient
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT
 from airflow_provider_jobmanager.batch.verdict import moment
+from airflow_provider_jobmanager.errands import Errands
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.sight import (
     Broken,
@@ -125,15 +126,27 @@ class Wait:
     _poll: Poll
     state: str = field(default="", init=False)
     _missing: bool = field(default=False, init=False)
-    _news: asyncio.Queue[News] = field(factory=asyncio.Queue, init=False)
+    _news: list[News] = field(factory=list, init=False)
+    _listener: asyncio.Future[None] | None = field(default=None, init=False)
 
     async def news(self) -> News:
-        """The next that is to be said of this job."""
-        return await self._news.get()
+        """The next that is to be said of this job. One listens at a time."""
+        # Not a queue: it is a dozen objects, and thousands of jobs may be waited for.
+        while not self._news:
+            self._listener = asyncio.get_running_loop().create_future()
+            await self._listener
+        return self._news.pop(0)
 
     def tell(self, news: News) -> None:
         """Add to the news."""
-        self._news.put_nowait(news)
+        self._news.append(news)
+        if self._listener is not None and not self._listener.done():
+            self._listener.set_result(None)
+
+    @property
+    def errands(self) -> Errands:
+        """What the waits of the account do now and then."""
+        return self._poll.errands
 
     @property
     def client(self) -> AsyncClient:
@@ -203,6 +216,7 @@ class Poll:
     reader: AsyncClient = field(init=False)
     spares: Turnstile = field(init=False)
     looks: Turnstile = field(init=False)
+    errands: Errands = field(factory=Errands, init=False)
     waits: dict[str, list[Wait]] = field(factory=dict, init=False)
     start: datetime | None = field(default=None, init=False)
     _latest_end: datetime | None = field(default=None, init=False)
@@ -210,7 +224,8 @@ class Poll:
     _swept: float = field(default=float("-inf"), init=False)
     _trouble: Sight = field(init=False)
     _patience: Patience = field(factory=patience_without_end, init=False)
-    _joined: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _shortest: float = field(default=float("inf"), init=False)
+    _hurry: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.reader = FewAtOnce(self.client.account, self.client.sdk, self.client.sleep, inner=self.client)
@@ -234,7 +249,9 @@ class Poll:
         if since is None or self.start is None or since < self.start:
             # It may have ended before the next list begins: a sweep finds that.
             self._unseen.add(wait)
-        self._joined.set()
+        if interval < self._shortest:
+            self._shortest = interval
+            self._hurry.set()
         return wait
 
     def leave(self, wait: Wait) -> bool:
@@ -275,13 +292,13 @@ class Poll:
         began = self.clock()
         until = began + pause
         while (left := until - self.clock()) > 0:
-            self._joined.clear()
+            self._hurry.clear()
             try:
-                await asyncio.wait_for(self._joined.wait(), left)
+                await asyncio.wait_for(self._hurry.wait(), left)
             except asyncio.TimeoutError:
                 return
             if not self._trouble.blind:
-                until = min(until, began + self.interval)
+                until = min(until, began + self._shortest)
 
     async def step(self) -> float:
         """One tick with its troubles; returns the seconds until the next."""
@@ -290,7 +307,8 @@ class Poll:
         except ServiceError as error:
             return self._troubled(error)
         self._regained()
-        return self.interval
+        self._shortest = self.interval
+        return self._shortest
 
     async def tick(self) -> None:
         """Ask what has ended, and tell."""

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from airflow_provider_jobmanager.account import AsyncClient
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.situation import not_started, why_not_started
+from airflow_provider_jobmanager.errands import Errand
 from airflow_provider_jobmanager.errors import ServiceError
 from airflow_provider_jobmanager.sight import Judged
 
@@ -56,21 +57,29 @@ class Sparing(AsyncClient):
         return await self.wait.client.call(call)
 
 
-async def keep_telling(wait: Wait, telling: Telling, log: Any, *, every: float = EVERY_SECONDS) -> None:
-    """Tell in the triggerer, until cancelled.
+def pause_after(looks: int, telling: Telling) -> float:
+    """Seconds until the next look, after so many."""
+    if telling.started and not telling.output:
+        return _CALM_SECONDS
+    return min(EVERY_SECONDS, _FIRST_SECONDS * _LONGER ** min(looks - 1, 10))
 
-    Args:
-        wait: the wait.
+
+@define(eq=False)
+class Tale(Errand):
+    """Tells in the triggerer.
+
+    Attributes:
         telling: what was told, and what is to be told.
-        log: the log of the task that waits.
-        every: seconds between two looks in the long run.
     """
-    client, pause = Sparing.of(wait), _FIRST_SECONDS
-    while True:
-        write(log, await client.perform(telling.step()))
-        calm = telling.started and not telling.output
-        await asyncio.sleep(_CALM_SECONDS if calm else min(pause, every))
-        pause = min(pause * _LONGER, every)
+
+    telling: Telling = field(kw_only=True)
+    _looks: int = field(default=0, init=False)
+
+    async def round(self) -> float:
+        """Look once."""
+        write(self.log, await Sparing.of(self.wait).perform(self.telling.step()))
+        self._looks += 1
+        return pause_after(self._looks, self.telling)
 
 
 async def limit_start(
@@ -126,7 +135,6 @@ class Teller:
         telling: what was told, and what is to be told.
         log: the task's log.
         limit: how long the manager may take to start, None for ever.
-        every: seconds between two looks.
         clock: seconds that only grow.
     """
 
@@ -134,18 +142,16 @@ class Teller:
     telling: Telling
     log: Any
     limit: StartLimit | None = None
-    every: float = EVERY_SECONDS
     clock: Callable[[], float] = time.monotonic
     _next: float = field(default=float("-inf"), init=False)
-    _pause: float = field(default=_FIRST_SECONDS, init=False)
+    _looks: int = field(default=0, init=False)
 
     def look(self) -> Verdict | None:
         """Look, unless the last look was a moment ago; the verdict when the manager did not start in time."""
         if self.clock() >= self._next:
             write(self.log, self.client.perform(self.telling.step()))
-            calm = self.telling.started and not self.telling.output
-            self._next = self.clock() + (_CALM_SECONDS if calm else min(self._pause, self.every))
-            self._pause *= _LONGER if self._pause < self.every else 1
+            self._looks += 1
+            self._next = self.clock() + pause_after(self._looks, self.telling)
         if self.limit is None or self.telling.started or time.time() < self.limit.deadline:
             return None
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from contextlib import asynccontextmanager
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_jobmanager import meanwhile
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
@@ -35,15 +35,16 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.meanwhile import tell_change, tell_meanwhile
+from airflow_provider_jobmanager.meanwhile import Progress, tell_change
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
-from airflow_provider_jobmanager.telling import StartLimit, keep_telling, limit_start
+from airflow_provider_jobmanager.telling import StartLimit, Tale, limit_start
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.accounts import account_for
+from airflow_provider_jobmanager.triggers.beside import Beside
 from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator
 
     from airflow_provider_jobmanager.account import Account
     from airflow_provider_jobmanager.batch.calls import Flow, Json
@@ -228,18 +229,25 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             out_of_sight=self.out_of_sight,
         ) as wait:
             telling = Telling(self.job_id, self.manager_id, output=self.stream_logs)
-            beside = [self._tell(tell_meanwhile(wait, self.log)), self._tell(self._tell_more(wait, telling))]
-            if self.start_limit is not None:
-                limit = StartLimit(*self.start_limit)
-                beside.append(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))
-            if self.wait_for == "job_manager":
-                beside.append(self._watch_manager(wait))
-            async with _beside(*beside), _alarm(self._remaining(), wait):
+            async with Beside() as beside:
+                self._begin_beside(beside, wait, telling)
                 event = await self._hear(wait)
             if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
                 # No worker will: say here what a person needs to know.
                 await self._report(wait, Verdict.from_dict(event))
             return event | {"told": telling.as_dict()}
+
+    def _begin_beside(self, beside: Beside, wait: Wait, telling: Telling) -> None:
+        beside.do(Progress(wait, self.log), after=meanwhile.EVERY_SECONDS)
+        # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
+        quiet = _QUIET_SECONDS if not self.stream_logs and self.start_limit is None else 0.0
+        beside.do(Tale(wait, self.log, telling=telling), after=quiet)
+        if self.start_limit is not None:
+            limit = StartLimit(*self.start_limit)
+            beside.run(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))
+        if self.wait_for == "job_manager":
+            beside.run(self._watch_manager(wait))
+        beside.set_alarm(wait, self._remaining())
 
     async def _report(self, wait: Wait, verdict: Verdict) -> None:
         try:
@@ -337,19 +345,6 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         except (JobManagerError, asyncio.TimeoutError) as error:
             self.log.warning("Not started, and job %s could not be told to end: %s", self.job_id, error or "no answer")
 
-    async def _tell_more(self, wait: Wait, telling: Telling) -> None:
-        if not self.stream_logs and self.start_limit is None:
-            # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
-            await asyncio.sleep(_QUIET_SECONDS)
-        await keep_telling(wait, telling, self.log)
-
-    async def _tell(self, telling: Coroutine[Any, Any, None]) -> None:
-        try:
-            await telling
-        except Exception:
-            # A defect in what is told is no reason to lose sight of the job.
-            self.log.exception("What happens meanwhile is not told any more.")
-
     async def _out_of_time(self, wait: Wait) -> Verdict:
         if verdict := await self._last_look(wait):
             return verdict
@@ -429,28 +424,3 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
 
     async def _account(self) -> Account:
         return await account_for(self.azure_batch_conn_id)
-
-
-@asynccontextmanager
-async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Work that goes on beside the body and ends with it."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _alarm(seconds: float | None, wait: Wait) -> AsyncIterator[None]:
-    """Tell the wait when its time is up."""
-    if seconds is None:
-        yield
-        return
-    alarm = asyncio.get_running_loop().call_later(seconds, wait.tell, OutOfTime())
-    try:
-        yield
-    finally:
-        alarm.cancel()

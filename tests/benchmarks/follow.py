@@ -5,9 +5,10 @@ nothing else, as a triggerer's. The peer has an environment of its own, made on 
 folder (``.venv-peer``); it is no dependency of anything here. Prints each figure beside its target, and ends with 1
 when one is missed. It takes about ten minutes.
 
-Requests and CPU are counted over the seconds of the run, imports left out; memory is what the process grew by. A stall
-is how late the loop was, its hold how much processor time its thread took meanwhile: on a machine that others use too
-the first tells of them as well. Imports count as stalls, from compiled files, as an installed package has them.
+Requests and CPU are counted over the seconds of the run, imports left out, and the cost of watching the loop, which is
+measured on an idle one before; memory is what the process grew by. A stall is how late the loop was, its hold how much
+processor time its thread took meanwhile: on a machine that others use too the first tells of them as well. Imports
+count as stalls, from compiled files, as an installed package has them.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from bare_service import ends_after, exit_code, job_id
 
 GRACE = 60.0
 WATCH_SECONDS = 0.01
+IDLE_SECONDS = 5.0
 
 
 def make(kind: str, number: int, interval: float, seconds: float):
@@ -78,9 +79,10 @@ async def measure(kind: str, url: str, count: int, seconds: float, interval: flo
     gc.freeze()  # what Airflow's own modules are made of is not gone through again for what is measured
     await asyncio.sleep(10 * WATCH_SECONDS)
     del stalls[before_cleaning:], holds[before_cleaning:]  # this one was ours
+    watching_costs = await cpu_of(asyncio.sleep(IDLE_SECONDS)) / IDLE_SECONDS
     memory_before = process.memory_info().rss
     began = (await asyncio.to_thread(asked, f"{url}/_begin?count={count}&seconds={seconds}"))["began"]
-    cpu_before = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_before, cpu_began = cpu_seconds(), time.perf_counter()
     events: dict[int, list[tuple[float, bool]]] = {number: [] for number in range(count)}
     memory = [memory_before]
 
@@ -100,7 +102,7 @@ async def measure(kind: str, url: str, count: int, seconds: float, interval: flo
         if number % 50 == 49:
             await asyncio.sleep(0)  # as a triggerer begins them
     _, late = await asyncio.wait(runs, timeout=began + seconds - time.time())
-    cpu_after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = cpu_seconds() - cpu_before - watching_costs * (time.perf_counter() - cpu_began)
     in_time = count - len(late)
     asked_in_time = await asyncio.to_thread(asked, f"{url}/_asked")
     if late:
@@ -116,7 +118,7 @@ async def measure(kind: str, url: str, count: int, seconds: float, interval: flo
         "count": count,
         "requests": sum(asked_in_time.values()),
         "asked": asked_in_time,
-        "cpu": (cpu_after.ru_utime + cpu_after.ru_stime) - (cpu_before.ru_utime + cpu_before.ru_stime),
+        "cpu": cpu,
         "memory": (max(memory) - memory_before) / 2**20,
         "median_lag": statistics.median(lags) if lags else None,
         "longest_lag": max(lags, default=None),
@@ -127,6 +129,17 @@ async def measure(kind: str, url: str, count: int, seconds: float, interval: flo
         "twice": sum(len(seen) > 1 for seen in events.values()),
         "wrong": sum(not good for seen in events.values() for _, good in seen),
     }
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def cpu_of(work) -> float:
+    before = cpu_seconds()
+    await work
+    return cpu_seconds() - before
 
 
 def asked(url: str) -> dict:

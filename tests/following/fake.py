@@ -136,8 +136,8 @@ class FakeService:
 
 def heard(wait: Wait) -> list[News]:
     """All news that there are."""
-    queue = wait._news
-    return [queue.get_nowait() for _ in range(queue.qsize())]
+    news, wait._news = wait._news, []
+    return news
 
 
 def ends(wait: Wait) -> list[Any]:

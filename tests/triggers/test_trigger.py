@@ -149,8 +149,7 @@ async def test_the_first_event_keeps_clear_of_the_deferral(monkeypatch: pytest.M
 async def test_states_and_progress_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_jobmanager.poll._SWEEP_SECONDS", 0.1)
     monkeypatch.setattr("airflow_provider_jobmanager.poll._SWEEP_TICKS", 0)
-    real = job_manager.tell_meanwhile
-    monkeypatch.setattr(job_manager, "tell_meanwhile", lambda wait, log: real(wait, log, every=0.05))
+    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.EVERY_SECONDS", 0.05)
     submit("j", "sleep 60")
     trigger = Trigger(job_id="j")
     run = asyncio.ensure_future(verdict_of(trigger))
@@ -169,7 +168,8 @@ async def test_a_defect_in_what_is_told_ends_nothing(monkeypatch: pytest.MonkeyP
     async def broken(*_: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr(job_manager, "tell_meanwhile", broken)
+    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.Progress.round", broken)
     submit("j", "sleep 1")
     trigger = Trigger(job_id="j")
     assert (await verdict_of(trigger))["status"] == "succeeded"

@@ -1,0 +1,102 @@
+"""What a wait does now and then beside the poll, such as telling how far its job is.
+
+Between two rounds of an errand there is no task of the event loop for it: so thousands of waiting jobs stay few objects
+each, which every garbage collection of the triggerer goes through, and no more than a few rounds run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.poll import Wait
+
+_AT_ONCE = 8
+
+
+@define(eq=False)
+class Errand:
+    """One errand, done in the context of who began it: what it logs lands in that task's log.
+
+    Attributes:
+        wait: the wait that it is for.
+        log: the log of the task that waits.
+    """
+
+    wait: Wait
+    log: Any
+    _context: contextvars.Context = field(factory=contextvars.copy_context, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _task: asyncio.Task[None] | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
+
+    async def round(self) -> float:
+        """Do it once; returns the seconds until the next round."""
+        raise NotImplementedError
+
+    def begin(self, after: float) -> None:
+        """Be due after so many seconds, and again and again until the end."""
+        self._timer = asyncio.get_running_loop().call_later(after, self._fall_due, context=self.wait.errands.context)
+
+    async def end(self) -> None:
+        """Do it no more; a round that is under way is cancelled, and over when this returns."""
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def begin_round(self) -> bool:
+        """Begin a round; False when the errand has ended meanwhile."""
+        if not self._ended:
+            self._task = self._context.run(asyncio.ensure_future, self._run())
+        return not self._ended
+
+    def _fall_due(self) -> None:
+        self._timer = None
+        self.wait.errands.put(self)
+
+    async def _run(self) -> None:
+        try:
+            pause = await self.round()
+        except Exception:
+            # A defect in what is told is no reason to lose sight of the job.
+            self.log.exception("What happens meanwhile is not told any more.")
+        else:
+            self.begin(pause)
+        finally:
+            self._task = None
+            self.wait.errands.one_is_over()
+
+
+@define(eq=False)
+class Errands:
+    """The errands of all waits of an account that are due; a round begins when there is room.
+
+    Attributes:
+        context: where they fall due. It is nobody's.
+    """
+
+    context: contextvars.Context = field(factory=contextvars.Context, init=False)
+    _due: deque[Errand] = field(factory=deque, init=False)
+    _running: int = field(default=0, init=False)
+
+    def put(self, errand: Errand) -> None:
+        """A round is due."""
+        self._due.append(errand)
+        self._begin()
+
+    def one_is_over(self) -> None:
+        """There is room for another round."""
+        self._running -= 1
+        self._begin()
+
+    def _begin(self) -> None:
+        while self._due and self._running < _AT_ONCE:
+            self._running += self._due.popleft().begin_round()
