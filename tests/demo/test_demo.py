@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)
 
 
+def _hear_ctrl_c() -> None:
+    # A shell lets what it starts in the background ignore SIGINT, and that is inherited: these tests may run there.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A demo in a process of its own, with all processes that it was ever seen to have."""
 
@@ -28,7 +33,9 @@ class Running:
         self.output = folder.parent / "output.txt"
         with self.output.open("wb") as output:
             command = [sys.executable, "-m", "airflow_provider_jobmanager.cli", "demo", "--folder", str(folder)]
-            self.process = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            self.process = psutil.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_hear_ctrl_c
+            )
         self.seen: set[psutil.Process] = {self.process}
 
     def wait(self, *, until: str | None = None, timeout: float = 540) -> str:
