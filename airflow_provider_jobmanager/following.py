@@ -84,20 +84,13 @@ async def shared_client(account: Account) -> AsyncIterator[AsyncClient]:
         await _leave(shared, account)
 
 
-@asynccontextmanager
-async def follow(
-    account: Account,
-    job_id: str,
-    *,
-    interval: float = 5.0,
-    since: datetime | None = None,
-    created_at: datetime | None = None,
-    must_exist: bool = True,
-    out_of_sight: float = 3600.0,
-) -> AsyncIterator[Wait]:
+@define(eq=False)
+class follow:  # noqa: N801 - reads as what it does: `async with follow(account, job_id) as wait`
     """Wait for a job together with all others of the account on this event loop.
 
-    Args:
+    Not a generator, which is several objects: thousands of jobs may be waited for.
+
+    Attributes:
         account: the account.
         job_id: the job.
         interval: seconds between two looks.
@@ -106,23 +99,37 @@ async def follow(
         must_exist: whether a job that is not there is gone; else it is waited for.
         out_of_sight: seconds without any usable answer after which to give up.
     """
-    shared = _enter(account)
-    try:
-        poll = _running_poll(shared, await _open(shared, account))
-        wait = poll.join(
-            job_id,
-            interval=interval,
-            since=since,
-            created_at=created_at,
-            must_exist=must_exist,
-            out_of_sight=out_of_sight,
-        )
+
+    account: Account
+    job_id: str
+    interval: float = field(default=5.0, kw_only=True)
+    since: datetime | None = field(default=None, kw_only=True)
+    created_at: datetime | None = field(default=None, kw_only=True)
+    must_exist: bool = field(default=True, kw_only=True)
+    out_of_sight: float = field(default=3600.0, kw_only=True)
+    _shared: _Shared = field(init=False)
+    _wait: Wait = field(init=False)
+
+    async def __aenter__(self) -> Wait:
+        self._shared = _enter(self.account)
         try:
-            yield wait
-        finally:
-            poll.leave(wait)
-    finally:
-        await _leave(shared, account)
+            poll = _running_poll(self._shared, await _open(self._shared, self.account))
+        except BaseException:
+            await _leave(self._shared, self.account)
+            raise
+        self._wait = poll.join(
+            self.job_id,
+            interval=self.interval,
+            since=self.since,
+            created_at=self.created_at,
+            must_exist=self.must_exist,
+            out_of_sight=self.out_of_sight,
+        )
+        return self._wait
+
+    async def __aexit__(self, *_: object) -> None:
+        self._wait.leave()
+        await _leave(self._shared, self.account)
 
 
 def _enter(account: Account) -> _Shared:

@@ -1,4 +1,4 @@
-"""What is told in a task's log while its job is waited for: states and progress.
+"""What a trigger tells in its task's log while the job is waited for: states, progress, and what :mod:`.telling` finds.
 
 Every request goes through :meth:`~.poll.Wait.spare`, so all waits of an account together cost no more than one
 request a second, whatever their number; and none of them ever ends a wait.
@@ -6,6 +6,7 @@ request a second, whatever their number; and none of them ever ends a wait.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -13,40 +14,60 @@ from attrs import define, field
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.errands import Errand
 from airflow_provider_jobmanager.errors import ServiceError
+from airflow_provider_jobmanager.telling import Sparing, pause_after, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_jobmanager.batch.telling import Telling
     from airflow_provider_jobmanager.sight import Changed
 
-EVERY_SECONDS = 60.0
-"""How long after the wait began, and after each look, progress is looked at: no sooner, later when many wait."""
+COUNT_SECONDS = 60.0
+"""How long after the wait began, and after each count of the job's tasks, they are counted: no sooner, later when many
+wait."""
 
 
 @define(eq=False)
-class Progress(Errand):
-    """Tells how far a job is, when that has changed.
+class Meanwhile(Errand):
+    """Tells how far a job is, and what :class:`~.batch.telling.Telling` finds.
 
-    Task counts may lag by minutes (https://learn.microsoft.com/azure/batch/batch-get-resource-counts), so they are
-    told and nothing is decided on them.
+    One errand for both: there is one for each of thousands of waits.
+
+    Attributes:
+        telling: what was told of the manager, and what is to be told.
     """
 
-    _told: str = field(default="", init=False)
+    telling: Telling = field(kw_only=True)
+    _looks: int = field(default=0, init=False)
+    _look_at: float = field(default=float("-inf"), init=False)
+    _count_at: float = field(factory=lambda: time.monotonic() + COUNT_SECONDS, init=False)
+    _counts: str = field(default="", init=False)
 
     async def round(self) -> float:
-        """Look once."""
+        """Tell what there is to tell by now."""
+        if time.monotonic() >= self._look_at:
+            write(self.log, await Sparing.of(self.wait).perform(self.telling.step()))
+            self._looks += 1
+            self._look_at = time.monotonic() + pause_after(self._looks, self.telling)
+        if time.monotonic() >= self._count_at:
+            await self._count()
+            self._count_at = time.monotonic() + COUNT_SECONDS
+        return min(self._look_at, self._count_at) - time.monotonic()
+
+    async def _count(self) -> None:
+        # Task counts may lag by minutes (https://learn.microsoft.com/azure/batch/batch-get-resource-counts), so they
+        # are told and nothing is decided on them.
         await self.wait.spare()
         try:
             answer = await self.wait.client.call(calls.get("jobs", self.wait.job_id, "taskcounts"))
         except ServiceError as error:
             # The shared poll meets the same trouble, and says so where it matters.
             self.log.debug("No task counts of job %s: %s", self.wait.job_id, error)
-            return EVERY_SECONDS
-        progress = describe(answer.data)
-        if progress and progress != self._told:
-            self._told = progress
-            self.log.info("Tasks of job %s: %s.", self.wait.job_id, progress)
-        return EVERY_SECONDS
+            return
+        counts = describe(answer.data)
+        if counts and counts != self._counts:
+            self._counts = counts
+            self.log.info("Tasks of job %s: %s.", self.wait.job_id, counts)
 
 
 def describe(answer: Mapping[str, Any]) -> str:

@@ -126,22 +126,28 @@ class Wait:
     _poll: Poll
     state: str = field(default="", init=False)
     _missing: bool = field(default=False, init=False)
-    _news: list[News] = field(factory=list, init=False)
+    _news: tuple[News, ...] = field(default=(), init=False)
     _listener: asyncio.Future[None] | None = field(default=None, init=False)
 
     async def news(self) -> News:
         """The next that is to be said of this job. One listens at a time."""
-        # Not a queue: it is a dozen objects, and thousands of jobs may be waited for.
+        # Not a queue, which is a dozen objects: thousands of jobs may be waited for.
         while not self._news:
             self._listener = asyncio.get_running_loop().create_future()
             await self._listener
-        return self._news.pop(0)
+        first, *later = self._news
+        self._news = tuple(later)
+        return first
 
     def tell(self, news: News) -> None:
         """Add to the news."""
-        self._news.append(news)
+        self._news += (news,)
         if self._listener is not None and not self._listener.done():
             self._listener.set_result(None)
+
+    def leave(self) -> None:
+        """Wait no more."""
+        self._poll.leave(self)
 
     @property
     def errands(self) -> Errands:

@@ -1,8 +1,8 @@
 """Paces what is told in a task's log while its job is waited for (:mod:`.batch.telling`).
 
-On a worker between two looks at the job, in the triggerer beside the wait, where every request goes through the small
-budget that all waits of an account share. Nothing that is told ever ends a wait; a limit to the waiting for the start
-of a manager, which was asked for, does.
+On a worker between two looks at the job, in the triggerer beside the wait (:mod:`.meanwhile`), where every request goes
+through the small budget that all waits of an account share. Nothing that is told ever ends a wait; a limit to the
+waiting for the start of a manager, which was asked for, does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from attrs import define, field, frozen
 from airflow_provider_jobmanager.account import AsyncClient
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.situation import not_started, why_not_started
-from airflow_provider_jobmanager.errands import Errand
 from airflow_provider_jobmanager.errors import ServiceError
 from airflow_provider_jobmanager.sight import Judged
 
@@ -62,24 +61,6 @@ def pause_after(looks: int, telling: Telling) -> float:
     if telling.started and not telling.output:
         return _CALM_SECONDS
     return min(EVERY_SECONDS, _FIRST_SECONDS * _LONGER ** min(looks - 1, 10))
-
-
-@define(eq=False)
-class Tale(Errand):
-    """Tells in the triggerer.
-
-    Attributes:
-        telling: what was told, and what is to be told.
-    """
-
-    telling: Telling = field(kw_only=True)
-    _looks: int = field(default=0, init=False)
-
-    async def round(self) -> float:
-        """Look once."""
-        write(self.log, await Sparing.of(self.wait).perform(self.telling.step()))
-        self._looks += 1
-        return pause_after(self._looks, self.telling)
 
 
 async def limit_start(

@@ -31,6 +31,17 @@ os.environ.update(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes (`-n`) share the tests out by file, so that no file's fixtures are made twice.
+
+    All that use the one large Airflow stay together.
+    """
+    for item in items:
+        uses_airflow = "airflow" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("airflow" if uses_airflow else str(item.path)))
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_IN_PROCESS_HOME, ignore_errors=True)
 

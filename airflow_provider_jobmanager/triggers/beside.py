@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Beside:
     """Everything that is begun here is over when the block of its ``async with`` is left."""
 
-    _errands: list[Errand] = field(factory=list, init=False)
-    _tasks: list[asyncio.Task[None]] = field(factory=list, init=False)
+    _errand: Errand | None = field(default=None, init=False)
+    _tasks: tuple[asyncio.Task[None], ...] = field(default=(), init=False)
     _alarm: asyncio.TimerHandle | None = field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
@@ -37,16 +37,19 @@ class Beside:
             self._alarm.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(errand.end() for errand in self._errands), return_exceptions=True)
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._errand is not None:
+            await self._errand.end()
 
     def do(self, errand: Errand, after: float) -> None:
-        """Begin an errand; its first round is after so many seconds."""
+        """Begin the errand; its first round is after so many seconds."""
+        self._errand = errand
         errand.begin(after)
-        self._errands.append(errand)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something that may end the wait."""
-        self._tasks.append(asyncio.ensure_future(work))
+        self._tasks += (asyncio.ensure_future(work),)
 
     def set_alarm(self, wait: Wait, seconds: float | None) -> None:
         """Tell the wait when its time is up; None is never."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_jobmanager import meanwhile
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
@@ -35,9 +34,9 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.meanwhile import Progress, tell_change
+from airflow_provider_jobmanager.meanwhile import Meanwhile, tell_change
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
-from airflow_provider_jobmanager.telling import StartLimit, Tale, limit_start
+from airflow_provider_jobmanager.telling import StartLimit, limit_start
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.accounts import account_for
 from airflow_provider_jobmanager.triggers.beside import Beside
@@ -238,10 +237,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             return event | {"told": telling.as_dict()}
 
     def _begin_beside(self, beside: Beside, wait: Wait, telling: Telling) -> None:
-        beside.do(Progress(wait, self.log), after=meanwhile.EVERY_SECONDS)
         # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
         quiet = _QUIET_SECONDS if not self.stream_logs and self.start_limit is None else 0.0
-        beside.do(Tale(wait, self.log, telling=telling), after=quiet)
+        beside.do(Meanwhile(wait, self.log, telling=telling), after=quiet)
         if self.start_limit is not None:
             limit = StartLimit(*self.start_limit)
             beside.run(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))

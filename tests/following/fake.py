@@ -136,8 +136,8 @@ class FakeService:
 
 def heard(wait: Wait) -> list[News]:
     """All news that there are."""
-    news, wait._news = wait._news, []
-    return news
+    news, wait._news = wait._news, ()
+    return list(news)
 
 
 def ends(wait: Wait) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ class Lines:
 
     def _keep(self, level: str, text: str, *values: Any) -> None:
         self.kept.append(f"{level}: {text % values if values else text}")
+
+    def log(self, level: int, text: str, *values: Any) -> None:
+        self._keep(logging.getLevelName(level).lower(), text, *values)
 
     def debug(self, text: str, *values: Any) -> None:
         self._keep("debug", text, *values)

@@ -58,7 +58,7 @@ async def test_trouble_is_waited_out(
     local_batch: LocalBatch, name: str, operation: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rule, said = FAULTS[name]
-    submit("j", "sleep 1; exit 7")
+    submit("j", "exit 7")
     local_batch.faults.add(operation=operation, times=2, **rule)
     trigger = Trigger(job_id="j")
     with caplog.at_level(logging.WARNING):

@@ -50,16 +50,22 @@ async def test_a_trigger_of_airflow_3_2_knows_no_task(monkeypatch: pytest.Monkey
     assert (await verdict_of(Trigger(job_id="j")))["status"] == "succeeded"
 
 
-async def test_many_jobs_cost_one_poll_and_one_read_each(local_batch: LocalBatch) -> None:
+@pytest.mark.parametrize("page", [1000, 6])
+async def test_many_jobs_cost_one_poll_and_one_read_each(
+    local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("airflow_provider_jobmanager.account._PAGE", page)
     for number in range(20):
-        submit(f"job-{number}", "sleep 1")
+        submit(f"job-{number}", "sleep 1", manager={"runExclusive": False})
     local_batch.journal.clear()
     verdicts = await asyncio.gather(*(verdict_of(Trigger(job_id=f"job-{n}", poll_interval=0.5)) for n in range(20)))
     assert [verdict["status"] for verdict in verdicts] == ["succeeded"] * 20
     assert [verdict["job_id"] for verdict in verdicts] == [f"job-{n}" for n in range(20)]
     assert asked(local_batch, "get_task") == 20
     assert asked(local_batch, "get_job") <= 2
-    assert asked(local_batch, "list_jobs") < 40
+    requests = [entry for entry in local_batch.journal if entry.operation == "list_jobs"]
+    assert any("skiptoken" in entry.path for entry in requests) == (page < 20)
+    assert len([entry for entry in requests if "skiptoken" not in entry.path]) < 40
     assert not following._shared.get(asyncio.get_running_loop())  # the client is closed when nobody waits
 
 
@@ -149,7 +155,8 @@ async def test_the_first_event_keeps_clear_of_the_deferral(monkeypatch: pytest.M
 async def test_states_and_progress_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_jobmanager.poll._SWEEP_SECONDS", 0.1)
     monkeypatch.setattr("airflow_provider_jobmanager.poll._SWEEP_TICKS", 0)
-    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.COUNT_SECONDS", 0.05)
+    monkeypatch.setattr(job_manager, "_QUIET_SECONDS", 0.05)
     submit("j", "sleep 60")
     trigger = Trigger(job_id="j")
     run = asyncio.ensure_future(verdict_of(trigger))
@@ -168,8 +175,8 @@ async def test_a_defect_in_what_is_told_ends_nothing(monkeypatch: pytest.MonkeyP
     async def broken(*_: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.EVERY_SECONDS", 0.05)
-    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.Progress.round", broken)
+    monkeypatch.setattr(job_manager, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr("airflow_provider_jobmanager.meanwhile.Meanwhile.round", broken)
     submit("j", "sleep 1")
     trigger = Trigger(job_id="j")
     assert (await verdict_of(trigger))["status"] == "succeeded"
