@@ -165,10 +165,11 @@ class Client:
         while exchange.request is not None:
             try:
                 response = self.sdk.send_request(exchange.request, **_OPTIONS)
-                body = _read(response, call.limit if call.content else None)
+                exchange.take(response, _read(response, call.limit if call.content else None))
+            except ServiceError:
+                raise
             except Exception as error:
                 raise _translated(_with_reason(error), call, self.account) from error
-            exchange.take(response, body)
         return exchange.answer
 
     def close(self) -> None:
@@ -209,10 +210,11 @@ class AsyncClient:
         while exchange.request is not None:
             try:
                 response = await self.sdk.send_request(exchange.request, **_OPTIONS)
-                body = await _read_async(response, call.limit if call.content else None)
+                exchange.take(response, await _read_async(response, call.limit if call.content else None))
+            except ServiceError:
+                raise
             except Exception as error:
                 raise _translated(await _with_reason_async(error), call, self.account) from error
-            exchange.take(response, body)
         return exchange.answer
 
     async def close(self) -> None:
@@ -340,7 +342,11 @@ def _json(body: bytes, status: int, call: Call) -> Any:
 
 
 def _translated(error: Exception, call: Call, account: Account) -> Exception:
-    """The provider's own error for what the SDK raised; an unknown kind is returned as it is."""
+    """The provider's own error for what the SDK raised.
+
+    An answer may be broken in more ways than anybody lists (a false ``Content-Encoding``, nesting without end): what is
+    not known to mean something is no usable answer.
+    """
     from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415 - as above
 
     if isinstance(error, HttpResponseError) and error.response is not None and _from_batch(error, account):
@@ -351,7 +357,9 @@ def _translated(error: Exception, call: Call, account: Account) -> Exception:
         return refused
     if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
         return ServiceUnavailable(f"{call}: no answer from {account}: {_first_line(error)}")
-    return error
+    return ServiceUnavailable(
+        f"{call}: the answer of {account} can't be read: {type(error).__name__}: {_first_line(error)}"
+    )
 
 
 def _of_connection(error: AccountError, account: Account) -> AccountError:
@@ -369,7 +377,7 @@ def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
     status = int(response.status_code)
     try:
         body = json.loads(response.content or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     said = body if isinstance(body, dict) else {}
     code = str(said.get("code") or "")
@@ -384,7 +392,8 @@ def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
             f"{call}: HTTP {status}, {what}", status=status, code=code, retry_after=_retry_after(response.headers)
         )
     # The service repeats values of the request, a shared access signature among them.
-    pairs = [item for item in said.get("values") or () if isinstance(item, dict)]
+    given = said.get("values")
+    pairs = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
     values: dict[str, str] = redact({str(item.get("key")): str(item.get("value", "")) for item in pairs})
     return ServiceRefused(
         status=status,

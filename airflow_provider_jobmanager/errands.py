@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_jobmanager.poll import Wait
 
 _AT_ONCE = 8
@@ -43,20 +45,31 @@ class Errand:
         """Be due after so many seconds, and again and again until the end."""
         self._timer = asyncio.get_running_loop().call_later(after, self._fall_due, context=self.wait.errands.context)
 
-    async def end(self) -> None:
-        """Do it no more; a round that is under way is cancelled, and over when this returns."""
+    def cancel(self) -> None:
+        """Do it no more."""
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+
+    async def end(self) -> None:
+        """Do it no more; a round that is under way is cancelled, and over when this returns."""
+        self.cancel()
+        if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def begin_round(self) -> bool:
-        """Begin a round; False when the errand has ended meanwhile."""
-        if not self._ended:
-            self._task = self._context.run(asyncio.ensure_future, self._run())
-        return not self._ended
+    def begin_round(self, over: Callable[[], None]) -> bool:
+        """Begin a round; False when the errand has ended meanwhile.
+
+        Args:
+            over: called when the round is over, also when it is cancelled before its first step.
+        """
+        if self._ended:
+            return False
+        self._task = self._context.run(asyncio.ensure_future, self._run())
+        self._task.add_done_callback(lambda _: over(), context=self.wait.errands.context)
+        return True
 
     def _fall_due(self) -> None:
         self._timer = None
@@ -69,10 +82,8 @@ class Errand:
             # A defect in what is told is no reason to lose sight of the job.
             self.log.exception("What happens meanwhile is not told any more.")
         else:
-            self.begin(pause)
-        finally:
             self._task = None
-            self.wait.errands.one_is_over()
+            self.begin(pause)
 
 
 @define(eq=False)
@@ -92,11 +103,11 @@ class Errands:
         self._due.append(errand)
         self._begin()
 
-    def one_is_over(self) -> None:
-        """There is room for another round."""
-        self._running -= 1
-        self._begin()
-
     def _begin(self) -> None:
         while self._due and self._running < _AT_ONCE:
-            self._running += self._due.popleft().begin_round()
+            begun = self._due.popleft().begin_round(self._one_is_over)
+            self._running += begun
+
+    def _one_is_over(self) -> None:
+        self._running -= 1
+        self._begin()

@@ -114,17 +114,17 @@ class follow:  # noqa: N801 - reads as what it does: `async with follow(account,
         self._shared = _enter(self.account)
         try:
             poll = _running_poll(self._shared, await _open(self._shared, self.account))
+            self._wait = poll.join(
+                self.job_id,
+                interval=self.interval,
+                since=self.since,
+                created_at=self.created_at,
+                must_exist=self.must_exist,
+                out_of_sight=self.out_of_sight,
+            )
         except BaseException:
             await _leave(self._shared, self.account)
             raise
-        self._wait = poll.join(
-            self.job_id,
-            interval=self.interval,
-            since=self.since,
-            created_at=self.created_at,
-            must_exist=self.must_exist,
-            out_of_sight=self.out_of_sight,
-        )
         return self._wait
 
     async def __aexit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from airflow_provider_jobmanager.sight import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from airflow_provider_jobmanager.batch.calls import Answer, Call, Json
     from airflow_provider_jobmanager.batch.patience import Patience
@@ -311,8 +311,12 @@ class Poll:
         try:
             await self.tick()
         except ServiceError as error:
-            return self._troubled(error)
-        self._regained()
+            return await self._troubled(error)
+        except Exception as error:
+            # A defect, or an answer that nobody thought of: no reason to lose all jobs of the account at once.
+            log.exception("Polling %s", self.client.account)
+            return await self._troubled(ServiceUnavailable(f"The answer could not be understood: {error!r}"))
+        await self._regained()
         self._shortest = self.interval
         return self._shortest
 
@@ -331,7 +335,8 @@ class Poll:
             self._unseen -= unseen
             self._swept = self.clock()
             # The list has told of most that are missing: who still waits is asked for.
-            await asyncio.gather(*(self._look_at(wait) for wait in missing if self._follows(wait)))
+            for some in _slices(missing, _ROWS_AT_ONCE):
+                await asyncio.gather(*(self._look_at(wait) for wait in some if self._follows(wait)))
 
     async def _collect(self, start: datetime) -> None:
         began = start.strftime(_DATE_FORMAT)
@@ -402,20 +407,22 @@ class Poll:
             _check(job)
         return answer
 
-    def _troubled(self, error: ServiceError) -> float:
+    async def _troubled(self, error: ServiceError) -> float:
         if self._trouble.lost(error):
             log.warning("Polling %s: %s", self.client.account, error)
-        for wait in self._all():
-            wait.troubled(error)
+        async for wait in _in_breaths(self._all(), _ROWS_AT_ONCE):
+            if self._follows(wait):
+                wait.troubled(error)
         return self._patience.next_pause(retry_after(error))
 
-    def _regained(self) -> None:
-        if recovered := self._trouble.regained():
+    async def _regained(self) -> None:
+        recovered = self._trouble.regained()
+        self._patience.attempts = 0
+        if recovered:
             log.info("Polling %s: answers again after %.0f s", self.client.account, recovered.seconds)
-        for wait in self._all():
+        async for wait in _in_breaths(self._all(), _ROWS_AT_ONCE):
             if wait not in self._unseen and (news := wait.sight.regained()):
                 wait.tell(news)
-        self._patience.attempts = 0
 
     def _all(self) -> list[Wait]:
         return [wait for same in self.waits.values() for wait in same]
@@ -427,6 +434,11 @@ async def _in_breaths(items: Sequence[Any], count: int) -> AsyncIterator[Any]:
         yield item
         if number % count == 0:
             await asyncio.sleep(0)
+
+
+def _slices(items: Sequence[Wait], count: int) -> Iterator[Sequence[Wait]]:
+    for start in range(0, len(items), count):
+        yield items[start : start + count]
 
 
 def _check(job: Any) -> None:
@@ -445,8 +457,10 @@ def _moment(job: Json, name: str) -> datetime | None:
 
 
 def _date(answer: Answer) -> datetime | None:
-    date = answer.headers.get("date")
+    text = answer.headers.get("date")
     try:
-        return parsedate_to_datetime(date) if date else None
+        date = parsedate_to_datetime(text) if text else None
     except ValueError:
         return None
+    # Times of HTTP are in GMT, also where a proxy leaves that out.
+    return date.replace(tzinfo=timezone.utc) if date and date.tzinfo is None else date

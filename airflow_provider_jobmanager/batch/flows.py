@@ -72,9 +72,10 @@ def read_verdict(
     manager_id = manager_id or manager_id_of(job)
     pauses = iter(settle)
     while True:
-        manager = (yield from _task_or_none(job_id, manager_id, patience)) if manager_id else None
-        failed = culprit = None
+        manager = failed = culprit = None
         try:
+            if manager_id:
+                manager = yield from _task_or_none(job_id, manager_id, patience)
             if children_count and state == "completed":
                 failed = yield from failed_children(job_id, manager_id, patience=patience)
             if str((job.get("executionInfo") or {}).get("terminateReason")).lower() == "taskfailed":
@@ -106,7 +107,12 @@ def find_job(job_id: str, *, patience: Patience | None = None) -> Flow[Json | No
 
 def task_is_over(job_id: str, task_id: str, *, patience: Patience | None = None) -> Flow[bool]:
     """Whether a task is completed; False when it is not there."""
-    task = yield from _task_or_none(job_id, task_id, patience or Patience())
+    try:
+        task = yield from _task_or_none(job_id, task_id, patience or Patience())
+    except ServiceRefused as refusal:
+        if refusal.code != "JobNotFound":
+            raise
+        return False
     return str((task or {}).get("state")).lower() == "completed"
 
 
@@ -170,7 +176,7 @@ def _or_none(request: Call, gone: str, patience: Patience) -> Flow[Json | None]:
         try:
             answer: Answer = yield from patiently(request, patience)
         except ServiceRefused as refusal:
-            if refusal.code in (gone, "JobNotFound"):
+            if refusal.code == gone:
                 return None
             raise
         if isinstance(answer.data, dict) and isinstance(answer.data.get("id"), str):

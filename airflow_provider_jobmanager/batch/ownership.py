@@ -82,6 +82,10 @@ class Owner:
         """Whether both are tries of one task instance."""
         return self._instance() == other._instance()
 
+    def same_run(self, other: Owner) -> bool:
+        """Whether both are tries of one task instance in one run, and not of another Airflow's that has the names."""
+        return self.same_task(other) and self.run_start == other.run_start
+
     def same_round(self, other: Owner) -> bool:
         """Whether both are tries of one task instance with no Clear between them: automatic retries."""
         return self._round() == other._round()

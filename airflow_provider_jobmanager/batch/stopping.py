@@ -105,7 +105,8 @@ def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Pati
     ended = []
     for job in answer.data:
         theirs = Owner.of(job)
-        older = theirs is not None and theirs.same_task(owner) and theirs.try_number < owner.try_number
+        # Another Airflow may use the account, with the same DAGs and the same run ids: only this run's jobs, then.
+        older = theirs is not None and theirs.same_run(owner) and theirs.try_number < owner.try_number
         if theirs is None or not older or theirs.same_round(owner) or str(job.get("state")).lower() in _ENDING:
             continue
         job_id = str(job["id"])

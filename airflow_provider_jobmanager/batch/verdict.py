@@ -250,7 +250,7 @@ def _facts(job: Mapping[str, Any], manager: Mapping[str, Any] | None, failed_chi
 
 def _by_result(facts: Verdict, manager: Mapping[str, Any] | None, *, children_count: bool) -> Verdict:
     if manager is None:
-        if facts.reason.lower() == "jmcomplete":
+        if facts.manager_id or facts.reason.lower() == "jmcomplete":
             return facts.evolve(
                 status="failed", failure=_said("ManagerNotFound", "The record of the job manager task is gone")
             )

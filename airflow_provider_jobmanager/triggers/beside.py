@@ -33,14 +33,17 @@ class Beside:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # All are told before anything is awaited: a second cancellation must leave nothing running.
         if self._alarm is not None:
             self._alarm.cancel()
+        if self._errand is not None:
+            self._errand.cancel()
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._errand is not None:
             await self._errand.end()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def do(self, errand: Errand, after: float) -> None:
         """Begin the errand; its first round is after so many seconds."""

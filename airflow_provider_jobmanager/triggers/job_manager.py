@@ -193,7 +193,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         elif event["status"] == "succeeded":
             # The links too: a task that began here had no worker to store them. At the end, and only once, because
             # every XCom of the triggerer costs a request that all its triggers wait for in one queue.
-            found = links.addresses(await self._account(), self.job_id) if self.task is not None else {}
+            found = links.addresses(await self._account(), self.job_id) if self._has_task else {}
             await push_xcoms(self.task_instance, {"return_value": event, **found}, self.log)
         else:
             self.log.error("%s", Verdict.from_dict(event).summary())
@@ -206,7 +206,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
                 self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
             self._check_job_id()
             self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
-            if getattr(self, "task", None) is not None:  # Airflow 3.2 knows no task here
+            if self._has_task:
                 # The task begins here: no worker has stored the links of its job.
                 await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
             return await self._follow_job(account)
@@ -272,7 +272,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             if isinstance(news, GaveUp):
                 return self._gone_dark(news)
             if isinstance(news, Broken):
-                raise news.error
+                self.log.error("The job can't be followed any more: %r", news.error, exc_info=news.error)
+                return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": f"Internal error: {news.error!r}"}
             if isinstance(news, Changed):
                 tell_change(self.log, self.job_id, news)
             else:
@@ -419,6 +420,11 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             left = (cut_off if cut_off.tzinfo else cut_off.replace(tzinfo=timezone.utc)).timestamp() - self._begun
             stops.append(self._begun + left - min(_LAST_WORD_SECONDS, left / 4))
         return max(0.0, min(stops) - time.time()) if stops else None
+
+    @property
+    def _has_task(self) -> bool:
+        """Whether the task begins here; Airflow 3.2 knows no task in a triggerer."""
+        return getattr(self, "task", None) is not None
 
     async def _account(self) -> Account:
         return await account_for(self.azure_batch_conn_id)

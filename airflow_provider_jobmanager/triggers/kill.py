@@ -104,7 +104,9 @@ def decide(state: str | None, recorded: str | None, job_id: str) -> str:
         # Our own deferral, on another triggerer now; or a cleared task's next try, with a job of its own.
         return KILL if another else LEAVE
     if state in ("up_for_retry", "up_for_reschedule"):
-        return LEAVE
+        # An automatic retry goes on with the job. A cleared task's next try that failed before it had one does not:
+        # what the try before it recorded was deleted when it began.
+        return LEAVE if recorded is not None and not another else KILL
     if state in _TO_BE_RUN or another:
         # Cleared. (Or resumed after our job's end, on another triggerer: then there is nothing left to kill.)
         return KILL

@@ -49,6 +49,7 @@ def a_manager(execution: dict[str, Any], state: str = "completed") -> dict[str, 
 
 
 RUNNING = a_manager({"retryCount": 0, "requeueCount": 0}, "running")
+WITHOUT_MANAGER = {**a_job(reason="AllTasksComplete"), "jobManagerTask": None}
 SCHEDULING = {"category": "UserError", "code": "AutoPoolCreationFailedWithQuotaReached", "message": "No quota"}
 
 
@@ -82,7 +83,10 @@ SCHEDULING = {"category": "UserError", "code": "AutoPoolCreationFailedWithQuotaR
             "succeeded",
         ),
         (a_job(reason="AllTasksComplete", kill=False), a_manager(EXIT_2), {}, "failed"),
-        (a_job(reason="AllTasksComplete", kill=False), None, {}, "succeeded"),
+        (a_job(reason="AllTasksComplete", kill=False), None, {}, "failed"),
+        (WITHOUT_MANAGER, None, {}, "succeeded"),
+        (WITHOUT_MANAGER, None, {"failed_children": 1}, "succeeded"),
+        (WITHOUT_MANAGER, None, {"failed_children": 1, "children_count": True}, "failed"),
         (
             a_job(reason="AllTasksComplete", kill=False),
             None,

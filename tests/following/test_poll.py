@@ -513,15 +513,31 @@ async def test_trouble_with_one_job_is_its_own(service: FakeService, poll: Poll)
     assert ends(bad) == ["completed"]
 
 
-async def test_a_defect_of_the_poll_is_told_to_all(service: FakeService, poll: Poll) -> None:
+async def test_an_answer_that_nobody_thought_of_is_waited_out(
+    service: FakeService, poll: Poll, caplog: pytest.LogCaptureFixture
+) -> None:
     service.create("j")
     wait = poll.join("j")
     service.fault = lambda _call: Answer(200, {}, 5)
+    await service.steps(poll, 3)
+    (trouble,) = heard(wait)
+    assert "could not be understood" in str(trouble.error)
+    assert "TypeError" in caplog.text
+    service.fault = None
+    service.complete("j")
+    await service.steps(poll, 3)
+    assert isinstance(heard(wait)[-1], Ended)
+
+
+async def test_a_defect_of_the_poll_is_told_to_all(
+    service: FakeService, poll: Poll, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.create("j")
+    wait = poll.join("j")
+    monkeypatch.setattr(Poll, "_regained", lambda _: 5)
     with pytest.raises(TypeError):
         await poll.run()
-    (news,) = heard(wait)
-    assert isinstance(news, Broken)
-    assert isinstance(news.error, TypeError)
+    assert isinstance(heard(wait)[-1], Broken)
 
 
 # -- pace --------------------------------------------------------------------------------------------------------

@@ -37,7 +37,9 @@ OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2)
         ("deferred", None, LEAVE),
         # A retry goes on with the job.
         ("up_for_retry", "j", LEAVE),
-        # Cleared, and the next try has a job of its own, or has not begun.
+        # Cleared, and the next try has a job of its own, or failed before it had one, or has not begun.
+        ("up_for_retry", "k", KILL),
+        ("up_for_retry", None, KILL),
         ("deferred", "k", KILL),
         ("running", "k", KILL),
         (None, "j", KILL),
