@@ -160,7 +160,9 @@ COLLECTION = Shape("value", value=list_of(anything))
 
 # -- pools ------------------------------------------------------------------------------------------------------------
 
-SCHEDULING_POLICY = Shape(nodeFillType=choice("Spread", "Pack"), jobDefaultOrder=choice("none", "creationtime"))
+SCHEDULING_POLICY = Shape(
+    "nodeFillType", nodeFillType=choice("Spread", "Pack"), jobDefaultOrder=choice("none", "creationtime")
+)
 POOL_SPECIFICATION = Shape(
     "vmSize",
     displayName=text(longest=1024),

@@ -18,6 +18,15 @@ MAX_DEPENDENCY_RANGES = 1_000
 PREPARATION_ID = "jobpreparation"
 RELEASE_ID = "jobrelease"
 
+_SECRETS = frozenset({"password", "sshprivatekey", "protectedsettings"})
+"""Members that are written and never read: of registries, user accounts and extensions of machines."""
+_WITH_SECRETS = frozenset(
+    {
+        "containerSettings", "jobManagerTask", "jobPreparationTask", "jobReleaseTask", "poolInfo", "startTask",
+        "userAccounts", "virtualMachineConfiguration",
+    }
+)  # fmt: skip
+
 
 def default_user() -> Doc:
     """The identity of a task that names none: a non-administrator auto user of the pool."""
@@ -156,13 +165,19 @@ def user(body: Doc) -> Doc:
 
 
 def pool_info(body: Doc) -> Doc:
-    """Where a job runs, with the defaults of a pool that the service makes for it."""
+    """Where a job runs, with the defaults of a pool that the service makes for it.
+
+    Raises:
+        BatchError: a pool is to be made, and nothing says what kind of pool.
+    """
     if "autoPoolSpecification" not in body:
         return body
     auto = dict(body["autoPoolSpecification"])
+    if "pool" not in auto:
+        name = "poolInfo.autoPoolSpecification.pool"
+        raise errors.refuse("MissingRequiredProperty", values={"PropertyName": name})
     auto.setdefault("keepAlive", False)
-    if "pool" in auto:
-        auto["pool"] = pool_specification(auto["pool"])
+    auto["pool"] = pool_specification(auto["pool"])
     return {"autoPoolSpecification": in_order(auto, tuple(bodies.AUTO_POOL.members))}
 
 
@@ -171,11 +186,7 @@ def pool_specification(body: Doc) -> Doc:
     kept = dict(body)
     slots = kept.pop("maxTasksPerNode", 1)
     kept.setdefault("taskSlotsPerNode", slots)
-    policy = kept.get("taskSchedulingPolicy", {})
-    kept["taskSchedulingPolicy"] = {
-        "nodeFillType": policy.get("nodeFillType", "Spread"),
-        "jobDefaultOrder": policy.get("jobDefaultOrder", "none"),
-    }
+    kept["taskSchedulingPolicy"] = scheduling_policy(kept.get("taskSchedulingPolicy", {}))
     kept.setdefault("resizeTimeout", "PT15M")
     kept.setdefault("targetDedicatedNodes", 0)
     kept.setdefault("targetLowPriorityNodes", 0)
@@ -186,6 +197,11 @@ def pool_specification(body: Doc) -> Doc:
     if "startTask" in kept:
         kept["startTask"] = start_task(kept["startTask"])
     return in_order(kept, tuple(bodies.POOL_SPECIFICATION.members))
+
+
+def scheduling_policy(given: Doc) -> Doc:
+    """How a pool spreads its tasks, and the order of its jobs, with the defaults."""
+    return {"nodeFillType": "Spread", "jobDefaultOrder": "none", **given}
 
 
 def start_task(body: Doc) -> Doc:
@@ -238,15 +254,25 @@ def in_order(doc: Doc, order: tuple[str, ...]) -> Doc:
 
 
 def hide_secrets(doc: Doc) -> Doc:
-    """The same without registry passwords, which only execution needs: reads never show them."""
-    for part in ("jobManagerTask", "jobPreparationTask", "jobReleaseTask"):
-        if part in doc:
-            doc[part] = hide_secrets(dict(doc[part]))
-    registry = doc.get("containerSettings", {}).get("registry")
-    if registry and "password" in registry:
-        shown = {name: value for name, value in registry.items() if name != "password"}
-        doc["containerSettings"] = {**doc["containerSettings"], "registry": shown}
-    return doc
+    """The same without passwords and keys, which only execution needs: reads never show them.
+
+    Args:
+        doc: a job, a task, a pool, a node or the specification of one; it stays as it is.
+    """
+    return {name: _without_secrets(value) if name in _WITH_SECRETS else value for name, value in doc.items()}
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        # Tags may have any name.
+        name: member if name == "resourceTags" else _without_secrets(member)
+        for name, member in value.items()
+        if name.lower() not in _SECRETS
+    }
 
 
 def _check_parallel(kept: Doc) -> None:

@@ -281,8 +281,6 @@ class Jobs:
             job.doc["executionInfo"]["poolId"] = info["poolId"]
             return
         auto = info["autoPoolSpecification"]
-        if "pool" not in auto:
-            raise errors.refuse("MissingRequiredProperty", values={"PropertyName": "autoPoolSpecification.pool"})
         of_schedule = auto["poolLifetimeOption"] == "jobschedule"
         if of_schedule and schedule is None:
             raise errors.invalid_property(

@@ -94,22 +94,14 @@ class Pools:
 
     def patch(self, pool: Pool, body: Any) -> None:
         """Replace each member that is given, whole; keep the others."""
-        given = bodies.POOL_PATCH(body)
-        documents.check_metadata(given.get("metadata"))
-        documents.check_packages(given)
-        if "startTask" in given:
-            self.engine.check_storage(given["startTask"])
-            given["startTask"] = documents.start_task(given["startTask"])
-        pool.doc.update(given)
-        touch(pool.doc, self.engine.now())
-        self.store.save(pool)
+        self._change(pool, self._changes(bodies.POOL_PATCH(body)))
 
     def replace_properties(self, pool: Pool, body: Any) -> None:
         """Replace the start task, packages and metadata; what is not given goes."""
-        given = bodies.POOL_REPLACE(body)
+        changes = self._changes(bodies.POOL_REPLACE(body))
         for name in ("startTask", "metadata", "applicationPackageReferences"):
             pool.doc.pop(name, None)
-        self.patch(pool, {name: value for name, value in given.items() if name in bodies.POOL_PATCH.members})
+        self._change(pool, changes)
 
     def resize(self, pool: Pool, body: Any) -> None:
         """Change the number of nodes."""
@@ -202,6 +194,23 @@ class Pools:
             self.engine.at(self.engine.now() + SETTLE, self.progress, pool)
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _changes(self, given: Doc) -> Doc:
+        """What a change comes to, with the defaults; refused before anything is changed."""
+        documents.check_metadata(given.get("metadata"))
+        documents.check_packages(given)
+        changes = dict(given)
+        if "startTask" in given:
+            self.engine.check_storage(given["startTask"])
+            changes["startTask"] = documents.start_task(given["startTask"])
+        if "taskSchedulingPolicy" in given:
+            changes["taskSchedulingPolicy"] = documents.scheduling_policy(given["taskSchedulingPolicy"])
+        return changes
+
+    def _change(self, pool: Pool, changes: Doc) -> None:
+        pool.doc.update(changes)
+        touch(pool.doc, self.engine.now())
+        self.store.save(pool)
 
     def _allocate(self, pool: Pool, option: str = "requeue") -> None:
         self._set_allocation(pool, "resizing")

@@ -6,8 +6,9 @@ traffic. When a run is due is :mod:`.recurrence`'s business.
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import bodies, documents, errors, formats
@@ -16,14 +17,16 @@ from airflow_provider_jobmanager.local.records import Schedule
 from airflow_provider_jobmanager.local.recurrence import Recurrence, check_schedule
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_provider_jobmanager.local.engine import Engine
     from airflow_provider_jobmanager.local.records import Doc, Job
+
+log = logging.getLogger(__name__)
 
 SETTLE = timedelta(milliseconds=10)
 """How long the end of a schedule takes at least; recorded: 10 ms."""
 
+_MOMENT = timedelta(microseconds=1)
+_END_OF_TIME = datetime.max.replace(tzinfo=timezone.utc)
 _BUSY = {
     "completed": "JobScheduleCompleted",
     "terminating": "JobScheduleBeingTerminated",
@@ -86,11 +89,10 @@ class Schedules:
     def put(self, schedule: Schedule, body: Any) -> None:
         """Replace everything that can be changed; what is not given goes."""
         self._refuse_busy(schedule)
-        given = bodies.SCHEDULE_PUT(body)
+        given = {"schedule": {}, **bodies.SCHEDULE_PUT(body)}
         documents.check_metadata(given.get("metadata"))
-        for name in ("schedule", "metadata"):
-            schedule.doc.pop(name, None)
         self._set(schedule.doc, given)
+        schedule.doc.pop("metadata", None)
         if "metadata" in given:
             schedule.doc["metadata"] = given["metadata"]
         self._changed(schedule)
@@ -184,7 +186,11 @@ class Schedules:
     def recover(self) -> None:
         """Take schedules up again after a restart."""
         for schedule in self.store.schedules:
-            self.look(schedule)
+            try:
+                self.look(schedule)
+            except Exception:
+                # One schedule that this version can't follow must not keep the whole account shut.
+                log.exception("The job schedule %s can't be taken up; it makes no job", schedule.id)
             self.engine.at(self.engine.now() + SETTLE, self.progress, schedule)
 
     # -- inside -------------------------------------------------------------------------------------------------------
@@ -194,6 +200,7 @@ class Schedules:
             raise errors.refuse(_BUSY[schedule.state])
 
     def _set(self, doc: Doc, given: Doc) -> None:
+        """Take over what is given; refused before anything is changed."""
         if "schedule" in given:
             check_schedule(given["schedule"])
         if "jobSpecification" in given:
@@ -225,8 +232,8 @@ class Schedules:
 
     def _wake(self, schedule: Schedule, next_run: datetime | None, recurrence: Recurrence) -> None:
         moments = [moment for moment in (next_run, recurrence.until) if moment is not None]
-        if recurrence.until is not None:
-            moments.append(recurrence.until + timedelta(microseconds=1))
+        if recurrence.until is not None and recurrence.until < _END_OF_TIME:
+            moments.append(recurrence.until + _MOMENT)
         for moment in moments:
             if moment > self.engine.now():
                 self.engine.at(moment, self.look, schedule)

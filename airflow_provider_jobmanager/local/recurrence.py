@@ -85,7 +85,7 @@ class Recurrence:
         if now < self.first:
             return Step(next_run=self._unless_over(self.first))
         run = self._run_at(now)
-        following = self._unless_over(run + self.interval) if self.interval else None
+        following = self._following(run)
         if last is not None and run <= last:
             return Step(next_run=following)
         if self.window is not None and now - run > self.window:  # too late for this one
@@ -97,6 +97,14 @@ class Recurrence:
     def _run_at(self, now: datetime) -> datetime:
         """The newest run that is not in the future."""
         return self.first + (now - self.first) // self.interval * self.interval if self.interval else self.first
+
+    def _following(self, run: datetime) -> datetime | None:
+        if self.interval is None:
+            return None
+        try:
+            return self._unless_over(run + self.interval)
+        except OverflowError:  # beyond the end of the calendar: there is none to come
+            return None
 
     def _unless_over(self, run: datetime) -> datetime | None:
         return None if self.until is not None and run > self.until else run
