@@ -96,16 +96,19 @@ class Entry:
         """Its bytes from ``first`` up to ``last``.
 
         Raises:
-            BatchError: it is a directory.
+            BatchError: it is a directory, a pipe, a socket or a device; or it can't be read.
         """
-        if self.is_directory:
-            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": "A directory has no content"})
+        if not stat.S_ISREG(self.status.st_mode):
+            what = "A directory" if self.is_directory else "What is neither a file nor a directory"
+            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": f"{what} has no content"})
         try:
-            file = self.path.open("rb")
+            # A task may have put a pipe in the file's place meanwhile: opening one waits for a writer otherwise.
+            file = os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb")
         except FileNotFoundError:
             raise errors.refuse("FileNotFound") from None
-        except PermissionError:
-            raise errors.refuse("IOError", values={"Reason": "The node may not read the file"}) from None
+        except OSError as error:
+            reason = f"The node can't read the file: {error.strerror}"
+            raise errors.refuse("IOError", values={"Reason": reason}) from None
 
         def pieces() -> Iterator[bytes]:
             with file:

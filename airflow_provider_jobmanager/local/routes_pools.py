@@ -41,7 +41,7 @@ def render_pool(x: Exchange, pool: Pool) -> Doc:
         "currentDedicatedNodes": dedicated,
         "currentLowPriorityNodes": len(nodes) - dedicated,
     }
-    return documents.in_order(versions.pool(doc, x.version), orders.POOL_ORDER)
+    return documents.hide_secrets(documents.in_order(versions.pool(doc, x.version), orders.POOL_ORDER))
 
 
 def render_node(x: Exchange, pool: Pool, node: Node) -> Doc:
@@ -55,7 +55,7 @@ def render_node(x: Exchange, pool: Pool, node: Node) -> Doc:
         "runningTaskSlotsCount": sum(task.slots for task in tasks),
         "totalTasksSucceeded": node.succeeded,
     }
-    return documents.in_order(doc, orders.NODE_ORDER)
+    return documents.hide_secrets(documents.in_order(doc, orders.NODE_ORDER))
 
 
 def create_pool(x: Exchange) -> Answer:

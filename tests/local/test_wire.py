@@ -345,6 +345,19 @@ def test_files(wire: Wire):
     assert [row["name"] for row in recursive] == ["wd"]
 
 
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [("mkfifo pipe", "pipe"), ("python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('sock')\"", "sock")],
+)
+def test_what_is_neither_a_file_nor_a_directory_has_no_content(wire: Wire, make: str, name: str):
+    job(wire)
+    wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": make})
+    assert completed(wire, "/jobs/Job/tasks/T")["executionInfo"]["exitCode"] == 0
+    answer = wire.ask("GET", f"/jobs/Job/tasks/T/files/wd%2F{name}")
+    assert (answer.status_code, answer.json()["code"]) == (409, "OperationInvalidForCurrentState")
+    assert wire.ask("HEAD", f"/jobs/Job/tasks/T/files/wd%2F{name}").headers["content-length"] == "0"
+
+
 def test_files_of_an_active_task(wire: Wire):
     job(wire, poolInfo={"poolId": "none"})
     wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": "true"})
@@ -359,6 +372,71 @@ def test_a_registry_password_is_never_read_back(wire: Wire):
     wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": "true", "containerSettings": container})
     for path in ("/jobs/Job", "/jobs", "/jobs/Job/tasks/T", "/jobs/Job/tasks", "/jobs/Job/tasks/m"):
         assert "planted" not in wire.ask("GET", path).text
+
+
+def test_no_secret_of_a_pool_is_ever_read_back(wire: Wire):
+    registry = {"username": "u", "password": "planted", "registryServer": "r"}
+    specification = {
+        "vmSize": "s",
+        "targetDedicatedNodes": 1,
+        "userAccounts": [{"name": "u", "password": "planted", "linuxUserConfiguration": {"sshPrivateKey": "planted"}}],
+        "startTask": {"commandLine": "true", "containerSettings": {"imageName": "i", "registry": registry}},
+        "virtualMachineConfiguration": {
+            "containerConfiguration": {"type": "dockerCompatible", "containerRegistries": [registry]},
+            "extensions": [{"name": "e", "protectedSettings": {"key": "planted"}}],
+        },
+        "resourceTags": {"password": "shown"},
+    }
+    made = {"poolInfo": {"autoPoolSpecification": {"poolLifetimeOption": "job", "pool": specification}}}
+    assert wire.ask("POST", "/pools", {"id": "p", **specification}).status_code == 201
+    assert job(wire, **made).status_code == 201
+    schedule = {"id": "s", "schedule": {}, "jobSpecification": made}
+    assert wire.ask("POST", "/jobschedules", schedule).status_code == 201
+    until(lambda: wire.ask("GET", "/pools/p/nodes").json()["value"])
+    node = wire.ask("GET", "/pools/p/nodes").json()["value"][0]["id"]
+    for path in ("/pools/p", "/pools", "/pools/p/nodes", f"/pools/p/nodes/{node}", "/jobs/Job", "/jobs",
+                 "/jobschedules/s", "/jobschedules", "/jobschedules/s/jobs"):  # fmt: skip
+        answer = wire.ask("GET", path)
+        assert answer.status_code == 200
+        assert "planted" not in answer.text, path
+    shown = wire.ask("GET", "/pools/p").json()
+    assert shown["userAccounts"] == [{"name": "u", "linuxUserConfiguration": {}}]
+    assert shown["startTask"]["containerSettings"]["registry"] == {"username": "u", "registryServer": "r"}
+    assert shown["resourceTags"] == {"password": "shown"}
+
+
+def test_a_policy_that_is_changed_has_its_defaults(wire: Wire):
+    half = wire.ask("PATCH", "/pools/local", {"taskSchedulingPolicy": {"jobDefaultOrder": "creationtime"}})
+    assert (half.status_code, half.json()["code"]) == (400, "MissingRequiredProperty")
+    assert wire.ask("PATCH", "/pools/local", {"taskSchedulingPolicy": {"nodeFillType": "pack"}}).status_code == 200
+    policy = wire.ask("GET", "/pools/local").json()["taskSchedulingPolicy"]
+    assert policy == {"nodeFillType": "Pack", "jobDefaultOrder": "none"}
+    job(wire)
+    assert wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": "true"}).status_code == 201
+    completed(wire, "/jobs/Job/tasks/T")
+
+
+def test_a_refused_change_changes_nothing(wire: Wire):
+    metadata = [{"name": "a", "value": "b"}]
+    schedule = {"schedule": {"recurrenceInterval": "PT1H"}, "metadata": metadata, "jobSpecification": POOL}
+    wire.ask("POST", "/jobschedules", {"id": "s", **schedule})
+    wire.ask("POST", "/pools", {"id": "p", "vmSize": "s", "startTask": {"commandLine": "true"}, "metadata": metadata})
+    until(lambda: wire.ask("GET", "/pools/p").json()["allocationState"] == "steady")
+    before = [wire.ask("GET", path).json() for path in ("/jobschedules/s", "/pools/p")]
+    wrong = {**POOL, "jobReleaseTask": {"commandLine": "true"}}
+    answers = [
+        wire.ask("PUT", "/jobschedules/s", {"schedule": {"recurrenceInterval": "PT2H"}, "jobSpecification": wrong}),
+        wire.ask("PUT", "/jobschedules/s", {"jobSpecification": POOL, "metadata": [{"name": "", "value": "x"}]}),
+        wire.ask("POST", "/pools/p/updateproperties", {"metadata": [{"name": "", "value": "x"}]}),
+        wire.ask("POST", "/pools/p/updateproperties", {"applicationPackageReferences": [{"applicationId": "none"}]}),
+    ]
+    assert {answer.status_code // 100 for answer in answers} == {4}
+    assert [wire.ask("GET", path).json() for path in ("/jobschedules/s", "/pools/p")] == before
+    assert wire.ask("PUT", "/jobschedules/s", {"jobSpecification": POOL}).status_code == 200
+    assert wire.ask("POST", "/pools/p/updateproperties", {}).status_code == 204
+    after = [wire.ask("GET", path).json() for path in ("/jobschedules/s", "/pools/p")]
+    assert not {"schedule", "metadata"} & after[0].keys()
+    assert not {"startTask", "metadata"} & after[1].keys()
 
 
 def test_every_operation_is_named_once_and_the_table_says_all():

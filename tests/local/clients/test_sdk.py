@@ -12,6 +12,7 @@ import pytest
 from azure.batch import BatchClient
 from azure.batch import models as sdk
 from azure.batch.aio import BatchClient as AsyncBatchClient
+from azure.batch.models import CreateTasksError
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -187,6 +188,10 @@ async def walk_tasks(client: Client) -> None:
     assert (rows["first"].status, rows["first"].error.code) == ("clienterror", "TaskExists")
     many = await client.create_tasks("tasks", [a_task(f"m{number:03d}") for number in range(120)])
     assert len(many.result_values) == 120
+    settings = sdk.MultiInstanceSettings(coordination_command_line="/bin/true", number_of_instances=2)
+    with pytest.raises(CreateTasksError) as refused:  # and not asked again without end
+        await client.create_tasks("tasks", [a_task("multi", multi_instance_settings=settings)])
+    assert [row.error.code for row in refused.value.failure_tasks] == ["NotImplemented"]
 
     first = await client.until_state("completed", "get_task", "tasks", "first")
     second = await client.until_state("completed", "get_task", "tasks", "second")
