@@ -54,6 +54,11 @@ def mask_of(payload: Any) -> Mask:
     return mask
 
 
+def one_line(text: str) -> str:
+    """A text of the service's with spaces for line ends, so that :func:`line` keeps all of it."""
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+
 def line(text: str, *, mask: Mask = masked, longest: int = LONGEST_LINE) -> str:
     """One line without line end, terminal sequences, control characters and secrets, and not too long.
 
@@ -92,31 +97,50 @@ class Lines:
 
     Attributes:
         mask: takes secrets out.
+        torn: what comes next is the rest of a line whose beginning was left out, and is left out too.
     """
 
     mask: Mask = masked
+    torn: bool = False
     _partial: bytes = field(default=b"", init=False)
-    _cut: bool = field(default=False, init=False)
 
-    def feed(self, data: bytes) -> list[str]:
-        """The lines that these bytes complete. A line that does not end is told in part once it is very long."""
+    @property
+    def begun(self) -> int:
+        """Bytes of the line that has not ended yet."""
+        return len(self._partial)
+
+    def feed(self, data: bytes, *, most: int | None = None) -> list[str]:
+        """The lines that these bytes complete. A line that does not end is told in part once it is very long.
+
+        Args:
+            data: the next bytes.
+            most: of more lines than that only the last are told.
+        """
         *ended, self._partial = (self._partial + data).split(b"\n")
+        if ended and self.torn:
+            del ended[0]
+            self.torn = False
         found = []
-        for each in ended:
-            if not self._cut:
-                found.append(self._line(each))
-            self._cut = False
+        if most is not None and len(ended) > most:
+            found.append(f"… {len(ended) - most:,} lines left out …")
+            del ended[:-most]
+        found += map(self._line, ended)
         if len(self._partial) > _LONGEST_PARTIAL:
-            if not self._cut:
+            if not self.torn:
                 found.append(self._line(self._partial))
-            self._partial, self._cut = b"", True
+            self.tear()
         return found
+
+    def tear(self) -> int:
+        """Leave out the line that has not ended, whatever is still to come of it; returns its bytes so far."""
+        left, self._partial, self.torn = len(self._partial), b"", True
+        return left
 
     def end(self) -> list[str]:
         """What is left when no more bytes will come."""
         rest, self._partial = self._partial, b""
-        cut, self._cut = self._cut, False
-        return [self._line(rest)] if rest and not cut else []
+        torn, self.torn = self.torn, False
+        return [self._line(rest)] if rest and not torn else []
 
     def _line(self, data: bytes) -> str:
         return line(data.decode("utf-8", "replace"), mask=self.mask)

@@ -33,6 +33,9 @@ LOOK_LIMIT: Final = 128 * 1024
 ATTEMPT_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one attempt of the manager that are told, both files together."""
 
+LINES_LIMIT: Final = 1000
+"""Lines of one file that one look tells; when more have come, only the last of them are told."""
+
 _WAITING: Final = frozenset({"active", "preparing"})
 
 
@@ -61,10 +64,13 @@ class Telling:
         recoveries: how often the manager was seen to start anew without a retry or a requeue: its node was lost or
             preempted.
         diagnosis: why the manager has not started, as told last; empty once it has.
-        offsets: bytes of each file that were told.
-        told: bytes of this attempt that were told.
+        offsets: bytes of each file that were read.
+        told: bytes of this attempt that were read.
+        torn: files of which a piece was left out that ends in the middle of a line: the rest of that line is left out
+            too, because half a secret would not be recognised.
         attempt: tells one start of the manager from the next.
         counts: retries and requeues when this attempt started.
+        told_all: whether the last look brought the output up to its end.
     """
 
     job_id: str
@@ -77,18 +83,32 @@ class Telling:
     told: int = 0
     attempt: str = ""
     counts: int = 0
+    torn: list[str] = field(factory=list)
+    told_all: bool = field(default=False, init=False)
     _listed: dict[str, Listed] = field(factory=dict, init=False)
     _running: bool = field(default=False, init=False)
     _key: str = ""
     _problem: str = ""
     _mask: Mask | None = field(default=None, init=False)
     _lines: dict[str, Lines] = field(factory=dict, init=False)
+    _before: dict[str, Any] | None = field(default=None, init=False)
 
-    _KEPT = ("started", "recoveries", "diagnosis", "offsets", "told", "attempt", "counts")
+    _KEPT = ("started", "recoveries", "diagnosis", "offsets", "told", "attempt", "counts", "torn")
 
     def as_dict(self) -> dict[str, Any]:
-        """What another process needs to go on: plain JSON data."""
-        return {name: getattr(self, name) for name in self._KEPT}
+        """What another process needs to go on: plain JSON data.
+
+        A line that has not ended is read again by who goes on. A look that was cut off counts for nothing: what it
+        found was not told.
+        """
+        if self._before is not None:
+            return self._before
+        begun = {name: lines.begun for name, lines in self._lines.items()}
+        return {name: getattr(self, name) for name in self._KEPT} | {
+            "offsets": {name: offset - begun.get(name, 0) for name, offset in self.offsets.items()},
+            "told": self.told - sum(begun.values()),
+            "torn": [name for name, lines in self._lines.items() if lines.torn],
+        }
 
     def resume(self, state: Mapping[str, Any] | None) -> Telling:
         """Go on where another process stopped (:meth:`as_dict`); returns itself."""
@@ -105,36 +125,43 @@ class Telling:
         """
         # Somebody else waits out a service in trouble; the next look comes soon enough.
         patience = Patience(seconds=10 if last else 0)
+        self._before = self.as_dict()
+        said: list[Line] = []
+        trouble: list[Line] = []
         try:
-            return (yield from self._look(patience, last=last))
+            yield from self._look(said, patience, last=last)
         except ServiceError as error:
-            return self._trouble(error, last=last)
+            # What was read before it is told none the less: it will not be read again.
+            trouble = self._trouble(error, last=last)
+        if last:
+            said += self._rest()
+        self._before = None
+        return said + trouble
 
-    def _look(self, patience: Patience, *, last: bool) -> Flow[list[Line]]:
+    def _look(self, said: list[Line], patience: Patience, *, last: bool) -> Flow[None]:
+        """Look, and add to ``said`` what is new as soon as it is known."""
         if not self.manager_id:
             self.manager_id = yield from self._learn_manager(patience)
         if not self.manager_id:
-            return []
+            return
         if self._running and self.output and not last and (yield from self._nothing_new(patience)):
-            return []
+            return
         manager = yield from manager_of(self.job_id, self.manager_id, patience=patience)
         if manager is None:
-            return []
-        lines = self._note_attempt(manager)
+            return
+        said += self._note_attempt(manager)
         self._running = str(manager.get("state")).lower() not in _WAITING
         if not self._running:
-            return lines if last else lines + (yield from self._why_not(manager, patience))
+            if not last:
+                said += yield from self._why_not(manager, patience)
+            return
         if not self.started and not last:
             self.started = True
             node = (manager.get("nodeInfo") or {}).get("nodeId")
-            lines.append(Line(f"The job manager {self.manager_id!r} runs" + (f" on node {node}." if node else ".")))
+            said.append(Line(f"The job manager {self.manager_id!r} runs" + (f" on node {node}." if node else ".")))
         self.diagnosis = self._key = ""
         if self.output and self.attempt:
-            try:
-                lines += yield from self._new_output(patience, last=last)
-            except ServiceError as error:
-                lines += self._trouble(error, last=last)
-        return lines
+            yield from self._new_output(said, patience, last=last)
 
     def _nothing_new(self, patience: Patience) -> Flow[bool]:
         """Whether the files are as they were: one request, which most looks need not exceed."""
@@ -182,43 +209,44 @@ class Telling:
         if not why:
             self.recoveries += 1
             why = "its node was lost or preempted, which Batch counts as no retry"
-        self.offsets, self.told, self._problem = {}, 0, ""
+        self.offsets, self.told, self.torn, self._problem = {}, 0, [], ""
         return [*lines, Line(f"The job manager was started again: {why}.", logging.WARNING)]
 
-    def _new_output(self, patience: Patience, *, last: bool) -> Flow[list[Line]]:
+    def _new_output(self, said: list[Line], patience: Patience, *, last: bool) -> Flow[None]:
         if self.told >= ATTEMPT_LIMIT:
-            return []
+            return
         if self._mask is None:
             self._mask = yield from mask_for(self.job_id, patience=patience)
         found = yield from listed(self.job_id, self.manager_id, patience=patience)
-        lines: list[Line] = []
         for name in (STDOUT, STDERR):
-            lines += yield from self._of_file(name, found.get(name, Listed()).size, patience)
+            yield from self._of_file(said, name, found.get(name, Listed()).size, patience)
         self._listed = found
-        if last:
-            lines += self._rest()
-        if self.told >= ATTEMPT_LIMIT:
-            lines.append(Line(f"The job manager prints a lot: after {ATTEMPT_LIMIT:,} bytes no more of it is told."))
         self._problem = ""
-        return lines
+        if self.told >= ATTEMPT_LIMIT:
+            said.append(Line(f"The job manager prints a lot: after {ATTEMPT_LIMIT:,} bytes no more of it is told."))
+        else:
+            self.told_all = last
 
-    def _of_file(self, name: str, size: int, patience: Patience) -> Flow[list[Line]]:
+    def _of_file(self, said: list[Line], name: str, size: int, patience: Patience) -> Flow[None]:
         first = self.offsets.get(name, 0)
+        lines = self._lines.get(name)
+        if lines is None:
+            lines = self._lines[name] = Lines(self._mask or masked, torn=name in self.torn)
         if size < first:
             # Written anew without a new start that we saw.
-            first = 0
+            said += self._labelled(name, lines.end())
+            first = self.offsets[name] = 0
         if size == first:
-            return []
-        lines = self._lines.setdefault(name, Lines(self._mask or masked))
-        said = []
+            return
         if size - first > LOOK_LIMIT:
             skipped, first = size - LOOK_LIMIT - first, size - LOOK_LIMIT
-            said = self._labelled(name, lines.end())
-            said.append(Line(f"[{_label(name)}] … {skipped:,} bytes left out …"))
+            skipped += lines.tear()
+            self.offsets[name] = first
+            said += self._labelled(name, [f"… {skipped:,} bytes left out …"])
         data = yield from piece(self.job_id, self.manager_id, name, first=first, count=size - first, patience=patience)
         self.offsets[name] = first + len(data)
         self.told += len(data)
-        return said + self._labelled(name, lines.feed(data))
+        said += self._labelled(name, lines.feed(data, most=LINES_LIMIT))
 
     def _rest(self) -> list[Line]:
         found = [each for name, lines in self._lines.items() for each in self._labelled(name, lines.end())]

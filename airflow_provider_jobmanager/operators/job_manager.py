@@ -408,7 +408,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.log.info("%s", verdict.summary())
         if self.wait_for == "job_manager" and str(self.kill_job_on_completion).lower() == "false":
             self.log.info("Only its manager was waited for: job %s may go on without this task.", run.job_id)
-        report = report_on(verdict, self.hook, self.log, output_told=self.stream_logs)
+        report = report_on(
+            verdict, self.hook, self.log, output_told=teller.telling.told_all and not verdict.failed_task
+        )
         # A job whose result could not be taken up is kept: the next try finds it, and a person may look.
         result = read_result(self.hook, verdict, self.result_file) if verdict.succeeded and self.result_file else None
         value = result if self.result_file else verdict.as_dict()

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import logging
 
+from airflow_provider_jobmanager.batch.calls import Answer
 from airflow_provider_jobmanager.batch.files import STDERR, STDOUT
-from airflow_provider_jobmanager.batch.telling import ATTEMPT_LIMIT, LOOK_LIMIT, Telling
+from airflow_provider_jobmanager.batch.telling import ATTEMPT_LIMIT, LINES_LIMIT, LOOK_LIMIT, Telling
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 from tests.batch.conversing import Script, listing
 
@@ -123,6 +124,81 @@ def test_another_process_goes_on_where_this_one_stopped():
     assert world.look(Telling("j", "jm", output=True).resume(state), last=True) == ["[stdout] two"]
 
 
+def handed_over(telling):
+    """As another process takes it up."""
+    state = json.loads(json.dumps(telling.as_dict()))
+    return Telling(telling.job_id, telling.manager_id, output=True).resume(state)
+
+
+def test_a_line_that_had_not_ended_is_told_by_who_goes_on():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.files[STDOUT] = b"one\nkey " + SECRET[:6].encode()
+    world.files[STDERR] = b"Error: "
+    assert world.look(telling)[1:] == ["[stdout] one"]
+    worker = handed_over(telling)
+    assert worker.told == len("one\n")
+    world.files[STDOUT] += SECRET[6:].encode() + b"\n"
+    world.manager["state"] = "completed"
+    assert world.look(worker, last=True) == ["[stdout] key ***", "[stderr] Error: "]
+
+
+def test_the_rest_of_a_line_that_was_left_out_is_left_out_by_who_goes_on_too():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.files[STDOUT] = b"z" * 100_000 + SECRET[:6].encode()
+    assert len(world.look(telling)) == 2
+    world.files[STDOUT] += SECRET[6:].encode() + b"\nnext\n"
+    assert world.look(handed_over(telling)) == ["[stdout] next"]
+
+
+def test_what_was_read_is_told_although_the_next_request_fails():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.files[STDOUT] = b"important\nun"
+    world.files[STDERR] = b"warn\n"
+    where = "GET /jobs/j/tasks/jm/files/stderr.txt"
+    read, world.script.answers[where] = world.script.answers[where], ServiceUnavailable("busy", status=503)
+    assert world.look(telling)[1:] == ["[stdout] important"]
+    world.manager["state"] = "completed"
+    world.trouble = ServiceRefused(status=409, code="NodeNotReady")
+    assert world.look(handed_over(telling), last=True) == [
+        "The job manager's output can't be read: the node that it ran on can't be read from at the moment."
+    ]
+    assert world.look(telling, last=True)[0] == "[stdout] un"
+    world.trouble, world.script.answers[where] = None, read
+    assert world.look(telling, last=True) == ["[stderr] warn"]
+
+
+def test_a_look_that_is_cut_off_is_made_again_by_who_goes_on():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.look(telling)
+    world.files[STDOUT] = b"important\n"
+    world.files[STDERR] = b"warn\n"
+    look = telling.step()
+    call = next(look)
+    while not str(call).endswith("stderr.txt"):
+        data = world.script.answers[str(call)]
+        call = look.send(Answer(200, {}, data(call)))
+    look.close()
+    assert world.look(handed_over(telling)) == ["[stdout] important", "[stderr] warn"]
+
+
+def test_whether_all_was_told_is_known():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.files[STDOUT] = b"one\n"
+    world.look(telling)
+    assert not telling.told_all
+    world.trouble = ServiceRefused(status=409, code="NodeNotReady")
+    world.look(telling, last=True)
+    assert not telling.told_all
+    world.trouble = None
+    world.look(telling, last=True)
+    assert telling.told_all
+
+
 def test_a_retry_starts_over_and_says_why():
     world, telling = World(), Telling("j", "jm", output=True)
     world.run()
@@ -195,6 +271,30 @@ def test_a_flood_costs_bounded_reads_and_lines():
     assert [call.headers["ocp-range"] for call in reads] == [f"bytes={10_000_000 - LOOK_LIMIT}-9999999"]
 
 
+def test_many_short_lines_cost_few_records():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.look(telling)
+    world.files[STDOUT] = b"\n" * (LOOK_LIMIT - 4) + b"end\n"
+    lines = world.look(telling)
+    assert len(lines) == 1 + LINES_LIMIT
+    assert lines[0] == f"[stdout] … {LOOK_LIMIT - 3 - LINES_LIMIT:,} lines left out …"
+    assert lines[-1] == "[stdout] end"
+
+
+def test_no_half_of_a_secret_is_told_when_something_is_left_out():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    world.files[STDOUT] = b"begun " + SECRET[:6].encode()
+    world.look(telling)
+    # What is read begins in the middle of the secret again.
+    world.files[STDOUT] += SECRET[6:].encode() + b"x" * 100 + SECRET.encode() + b"\n" + b"y" * (LOOK_LIMIT - 8) + b"\n"
+    assert world.files[STDOUT][-LOOK_LIMIT:].startswith(SECRET[-6:].encode())
+    first, second = world.look(telling)
+    assert first.endswith("bytes left out …")
+    assert second.startswith("[stdout] yyy")
+
+
 def test_telling_ends_after_so_many_bytes():
     world, telling = World(), Telling("j", "jm", output=True)
     world.run()
@@ -204,3 +304,5 @@ def test_telling_ends_after_so_many_bytes():
         count += sum("no more of it is told" in line for line in world.look(telling))
     assert count == 1
     assert telling.told <= ATTEMPT_LIMIT + LOOK_LIMIT
+    world.look(telling, last=True)
+    assert not telling.told_all

@@ -410,6 +410,36 @@ def test_a_flood_and_binary_output_cost_bounded_memory() -> None:
     assert all(len(line) < 1200 for line in worked.log)
 
 
+def test_output_that_was_read_is_told_although_the_next_read_fails(local_batch: LocalBatch) -> None:
+    local_batch.faults.add(path="*/stderr.txt", then="answer", status=503, times=1)
+    worked = work(command_line=sh("echo IMPORTANT; echo warn >&2; sleep 4; echo end"), stream_logs=True)
+    assert worked.error is None
+    assert [line for line in worked.log if line.startswith("[std")] == [
+        "[stdout] IMPORTANT",
+        "[stderr] warn",
+        "[stdout] end",
+    ]
+
+
+def test_the_output_of_a_child_that_ended_the_job_is_shown_although_the_manager_s_was_told(
+    hook: AzureBatchJobManagerHook,
+) -> None:
+    culprit = {
+        "id": "culprit",
+        "commandLine": sh("echo oh-no; exit 9"),
+        "exitConditions": {"default": {"jobAction": "terminate"}},
+    }
+    with meanwhile(hook, lambda job: hook.client.call(calls.post("jobs", job, "tasks", json=culprit))):
+        worked = work(
+            command_line=sh("echo hello; sleep 60"),
+            run_exclusive=False,
+            job={"on_task_failure": "performexitoptionsjobaction"},
+            stream_logs=True,
+        )
+    says(worked, JobFailed, "culprit", "[stdout] hello")
+    assert "  | oh-no" in worked.log
+
+
 @pytest.mark.parametrize("code", ["NodeNotReady", "TaskFilesUnavailable"])
 def test_files_that_cant_be_read_change_nothing(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_jobmanager.account import Client
