@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from attrs import frozen
 
 from airflow_provider_jobmanager.batch import calls, flows
-from airflow_provider_jobmanager.batch.diagnosis import Situation, diagnose, span
+from airflow_provider_jobmanager.batch.diagnosis import PASSING, Diagnosis, Situation, diagnose, span
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.printable import line
+from airflow_provider_jobmanager.batch.printable import line, one_line
 from airflow_provider_jobmanager.batch.report import gather
 from airflow_provider_jobmanager.batch.situation import manager_of, pool_and_nodes, situation
 from airflow_provider_jobmanager.batch.verdict import manager_id_of, moment
-from airflow_provider_jobmanager.errors import JobManagerError
+from airflow_provider_jobmanager.errors import JobManagerError, ServiceRefused
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
+from airflow_provider_jobmanager.terminal import hook_of, trouble_with
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -36,6 +37,8 @@ _SKEW_ALLOWED: Final = timedelta(minutes=15)
 _SKEW_NOTED: Final = timedelta(minutes=2)
 _POOLS_SHOWN: Final = 20
 
+Kind = Literal["fine", "problem", "note"]
+
 
 @frozen
 class Finding:
@@ -46,7 +49,7 @@ class Finding:
         text: what was found.
     """
 
-    kind: Literal["fine", "problem", "note"]
+    kind: Kind
     text: str
 
 
@@ -68,14 +71,10 @@ def run(arguments: Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 - only for who sees it
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    from airflow_provider_jobmanager.hooks.job_manager import (  # noqa: PLC0415 - imports Airflow, which takes seconds
-        AzureBatchJobManagerHook,
-    )
-
     console = Console(highlight=False, soft_wrap=True)
     marks = {"fine": ("ok  ", "green"), "problem": ("!!  ", "bold red"), "note": ("    ", "")}
     code = 0
-    for finding in examine(AzureBatchJobManagerHook(arguments.conn_id), arguments.job_id, arguments.pool_id):
+    for finding in examine(hook_of(arguments.conn_id), arguments.job_id, arguments.pool_id):
         mark, style = marks[finding.kind]
         console.print(Text(mark, style) + Text(finding.text))
         if finding.kind == "problem":
@@ -84,27 +83,36 @@ def run(arguments: Namespace) -> int:
 
 
 def examine(hook: AzureBatchJobManagerHook, job_id: str | None = None, pool_id: str | None = None) -> Iterator[Finding]:
-    """Look at the account, and at a job and a pool when they are named. Ends at the first thing that stops it.
+    """Look at the account, and at a job and a pool when they are named. Ends when the account can't be asked.
 
     Args:
         hook: of the connection to look at.
         job_id: a job.
         pool_id: a pool; that of the job when it is not named.
     """
-    try:
-        account = hook.account
-    except Exception as error:  # noqa: BLE001 - Airflow's own errors for a connection that is not there, of several kinds
-        yield Finding("problem", f"The connection {hook.azure_batch_conn_id!r} can't be used: {line(str(error))}")
+    if trouble := trouble_with(hook):
+        yield Finding("problem", trouble)
         return
+    account = hook.account
     yield Finding("fine", f"Connection {hook.azure_batch_conn_id!r}: {account.endpoint}, {account.credential.method}.")
     try:
         yield from _account(hook)
+        for look in (_schedules, _pools):
+            yield from _unless_refused(look(hook), "note")
         if pool_id:
-            yield from _pool(hook, pool_id)
+            yield from _unless_refused(_pool(hook, pool_id), "problem")
         if job_id:
-            yield from _job(hook, job_id)
+            yield from _unless_refused(_job(hook, job_id), "problem")
     except JobManagerError as error:
-        yield Finding("problem", line(str(error)))
+        yield Finding("problem", line(one_line(str(error))))
+
+
+def _unless_refused(findings: Iterator[Finding], kind: Kind) -> Iterator[Finding]:
+    """What was found up to a refusal, and the refusal: a role may allow some of it only."""
+    try:
+        yield from findings
+    except ServiceRefused as refusal:
+        yield Finding(kind, line(one_line(str(refusal))))
 
 
 def _account(hook: AzureBatchJobManagerHook) -> Iterator[Finding]:
@@ -114,12 +122,19 @@ def _account(hook: AzureBatchJobManagerHook) -> Iterator[Finding]:
     yield Finding("fine", f"Reachable and authorised: it answered in {took * 1000:.0f} ms.")
     yield from _clock(answer)
     active = _ask(hook, calls.rows("jobs", filter="state ne 'completed'", select=("id",))).data
-    schedules = _ask(hook, calls.rows("jobschedules", filter="state ne 'completed'", select=("id",))).data
     yield Finding(
         "note",
-        f"Jobs not completed: {len(active)}, job schedules: {len(schedules)}. Together they count towards the "
-        "account's quota, 100 to 300 unless it was raised (which only the Azure portal tells, under Quotas).",
+        f"Jobs not completed: {len(active)}. With the job schedules they count towards the account's quota, 100 to 300 "
+        "unless it was raised (which only the Azure portal tells, under Quotas).",
     )
+
+
+def _schedules(hook: AzureBatchJobManagerHook) -> Iterator[Finding]:
+    schedules = _ask(hook, calls.rows("jobschedules", filter="state ne 'completed'", select=("id",))).data
+    yield Finding("note", f"Job schedules not completed: {len(schedules)}.")
+
+
+def _pools(hook: AzureBatchJobManagerHook) -> Iterator[Finding]:
     pools = _ask(hook, calls.rows("pools", select=("id", "state", *_COUNTS))).data
     yield Finding(
         "note", f"{len(pools)} pools" + (": " if pools else ".") + ", ".join(map(_size, pools[:_POOLS_SHOWN]))
@@ -155,8 +170,7 @@ def _pool(hook: AzureBatchJobManagerHook, pool_id: str) -> Iterator[Finding]:
     # As a job would see it that was created now.
     job = {"id": "", "state": "active", "jobManagerTask": {}}
     diagnosis = diagnose(Situation(job, None, pool_id, pool, nodes, (), datetime.now(timezone.utc)))
-    kind: Literal["fine", "problem"] = "fine" if diagnosis.cause in ("Ready", "NoFreeSlot") else "problem"
-    yield Finding(kind, str(diagnosis))
+    yield _finding(diagnosis)
 
 
 def _job(hook: AzureBatchJobManagerHook, job_id: str) -> Iterator[Finding]:
@@ -191,8 +205,14 @@ def _job(hook: AzureBatchJobManagerHook, job_id: str) -> Iterator[Finding]:
     if str(manager.get("state")).lower() in ("active", "preparing"):
         seen = hook.perform(situation(job_id, manager, patience=_patience()))
         if seen is not None:
-            diagnosis = diagnose(seen)
-            yield Finding("note" if diagnosis.cause in ("Ready", "Preparing") else "problem", str(diagnosis))
+            yield _finding(diagnose(seen))
+
+
+def _finding(diagnosis: Diagnosis) -> Finding:
+    """A pool that is busy or on its way is used as it is: what passes by itself is no problem."""
+    if diagnosis.cause == "Ready":
+        return Finding("fine", str(diagnosis))
+    return Finding("note" if diagnosis.cause in PASSING else "problem", str(diagnosis))
 
 
 def _since(resource: Json) -> str:

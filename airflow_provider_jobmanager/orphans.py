@@ -20,6 +20,7 @@ from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
+from airflow_provider_jobmanager.terminal import hook_of, trouble_with
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -90,17 +91,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """List the orphans, end them when asked to; return 1 when one is left, else 0."""
+    """List the orphans, end them when asked to; return 1 when one is left, else 0.
+
+    Raises:
+        ConfigurationError: the connection can't be used, or Airflow can't be asked.
+        JobManagerError: the Batch service can't be asked.
+    """
     from rich.console import Console  # noqa: PLC0415 - only for who sees it
 
-    from airflow_provider_jobmanager.hooks.job_manager import (  # noqa: PLC0415 - imports Airflow, which takes seconds
-        AzureBatchJobManagerHook,
-    )
-
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    hook = AzureBatchJobManagerHook(arguments.conn_id)
-    left = 0
-    with AirflowApi(_url(arguments.airflow_url), _needed(USERNAME), _needed(PASSWORD)) as api:
+    airflow = _url(arguments.airflow_url), _needed(USERNAME), _needed(PASSWORD)
+    hook = hook_of(arguments.conn_id)
+    if trouble := trouble_with(hook):
+        raise ConfigurationError(trouble)
+    left = left_alone = 0
+    with AirflowApi(*airflow) as api:
         jobs = list(examine(hook, api))
     for found in jobs:
         what = "orphan" if found.orphan else "kept  "
@@ -108,14 +113,14 @@ def run(arguments: Namespace) -> int:
         if found.orphan and arguments.terminate and (arguments.gone_too or not found.gone):
             left += _terminate(hook, found, console)
         elif found.orphan:
-            left += 1
+            left_alone += 1
     orphans = sum(found.orphan for found in jobs)
     console.print(f"{len(jobs)} active jobs of this provider, {orphans} of them orphans.")
-    if left and not arguments.terminate:
+    if left_alone and not arguments.terminate:
         console.print("End them with --terminate.")
-    elif left:
+    elif left_alone:
         console.print("Those that this Airflow does not know were left alone; see --gone-too.")
-    return 1 if left else 0
+    return 1 if left or left_alone else 0
 
 
 def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from airflow_provider_jobmanager import orphans
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.cli import main
 from airflow_provider_jobmanager.demo.airflow_api import TaskInstance
+from airflow_provider_jobmanager.errors import ServiceUnavailable
 from airflow_provider_jobmanager.orphans import GONE, judge
 
 OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2, "2026-01-01T00:00:00+00:00")
@@ -64,3 +66,32 @@ def test_credentials_are_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     assert ended.value.code == 2
     assert "AIRFLOW_API_USERNAME" in capsys.readouterr().err
+
+
+class NoService:
+    """A hook whose service does not answer."""
+
+    azure_batch_conn_id = "x"
+    account = None
+
+    def perform(self, flow: Any) -> Any:
+        flow.close()
+        raise ServiceUnavailable("busy")
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"), [("the task is failed", ""), (GONE, "Those that this Airflow does not know were left alone")]
+)
+def test_only_what_was_left_alone_is_said_to_be(
+    why: str, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = orphans.Found("j1", "active", OWNER, None, orphan=True, why=why)
+    monkeypatch.setattr(orphans, "examine", lambda _hook, _api: [found])
+    monkeypatch.setattr(orphans, "hook_of", lambda _conn_id: NoService())
+    monkeypatch.setenv("AIRFLOW_API_USERNAME", "a")
+    monkeypatch.setenv("AIRFLOW_API_PASSWORD", "b")
+    assert main(["orphans", "--airflow-url", "http://127.0.0.1:9", "--terminate"]) == 1
+    said = capsys.readouterr().out
+    assert ("could not be ended: busy" in said) is (why != GONE)
+    assert ("were left alone" in said) is bool(advice)
+    assert advice in said

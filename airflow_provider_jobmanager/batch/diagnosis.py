@@ -50,6 +50,11 @@ _WORKING: Final = frozenset({"idle", "running"})
 _COMING: Final = frozenset({"creating", "starting", "waitingforstarttask", "rebooting", "reimaging", "upgradingos"})
 _SHOWN: Final = 3
 
+PASSING: Final = frozenset(
+    {"Ready", "Preparing", "NoFreeSlot", "AutoScaledToZero", "PoolResizing", "NodesStarting", "NodesPreempted"}
+)
+"""Causes that pass by themselves when all goes as it should."""
+
 
 @frozen
 class Situation:

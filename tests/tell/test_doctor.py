@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_jobmanager import doctor
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+from tests.tell.test_failures import a_pool
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local import LocalBatch
@@ -53,7 +54,8 @@ def test_a_healthy_account(hook, capsys):
     assert "ok  Connection 'azure_batch_default'" in said
     assert "ok  Reachable and authorised" in said
     assert "ok  Pool 'local' has a free node" in said
-    assert "Jobs not completed: 0, job schedules: 0." in said
+    assert "Jobs not completed: 0." in said
+    assert "Job schedules not completed: 0." in said
     assert "!!" not in said
 
 
@@ -74,6 +76,29 @@ def test_a_job_that_does_not_start_is_explained(hook, capsys):
     assert code == 1
     assert "ok  Job 'waits' is active" in said
     assert said.count("!!  There is no pool 'nowhere': the job waits until a pool of this id is created.") == 2
+
+
+def test_a_role_that_may_not_read_everything(hook, local_batch, capsys):
+    create(hook, "bad", "/bin/sh -c 'exit 3'")
+    completed(hook, "bad")
+    for path in ("/pools*", "/jobschedules*"):
+        local_batch.faults.add(path=path, then="answer", status=403, code="InsufficientAccountPermissions")
+    code, said = run(capsys, "--job-id", "bad", "--pool-id", "local")
+    assert code == 1
+    assert said.count("    GET /jobschedules: HTTP 403 InsufficientAccountPermissions") == 1
+    assert said.count("    GET /pools: HTTP 403 InsufficientAccountPermissions") == 1
+    assert said.count("!!  GET /pools/local: HTTP 403 InsufficientAccountPermissions") == 1
+    assert "!!  Job 'bad' failed (JMComplete): job manager 'jm' exited with code 3" in said
+
+
+def test_a_pool_that_is_busy_or_scaled_to_zero_is_no_problem(hook, capsys):
+    formula = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
+    hook.client.call(calls.post("pools", json=a_pool("zero", **formula)))
+    create(hook, "waits", "/bin/sh -c 'exit 0'", pool="zero")
+    assert hook.get_task("waits", "jm")["state"] == "active"
+    code, said = run(capsys, "--job-id", "waits", "--pool-id", "zero")
+    assert code == 0
+    assert said.count("    Pool 'zero' is scaled to zero") == 2
 
 
 def test_a_job_that_went_well(hook, capsys):
