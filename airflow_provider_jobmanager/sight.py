@@ -181,16 +181,12 @@ class Insistence(Patience):
             self.say(recovered)
 
 
-async def insist(
-    client: AsyncClient,
-    flow: Callable[[Patience], Flow[T]],
-    sight: Sight,
-    say: Callable[[Trouble | Recovered], None],
-) -> T:
+def insistently(
+    flow: Callable[[Patience], Flow[T]], sight: Sight, say: Callable[[Trouble | Recovered], None]
+) -> Flow[T]:
     """Hold a conversation although the service can't be asked, or refuses for a while.
 
     Args:
-        client: runs it.
         flow: begins it with a patience that waits trouble out. After a refusal it begins anew.
         sight: how long to try.
         say: is told of trouble and of its end.
@@ -201,13 +197,30 @@ async def insist(
     patience = Insistence(longest=_LONGEST_PAUSE, sight=sight, say=say)
     while True:
         try:
-            result = await client.perform(flow(patience))
+            result = yield from flow(patience)
         except ServiceError as error:
-            for pause in patience.pause(error):
-                await client.sleep(pause.seconds)
+            yield from patience.pause(error)
         else:
             patience.went_well()
             return result
+
+
+async def insist(
+    client: AsyncClient,
+    flow: Callable[[Patience], Flow[T]],
+    sight: Sight,
+    say: Callable[[Trouble | Recovered], None],
+) -> T:
+    """:func:`insistently`, run by a client."""
+    return await client.perform(insistently(flow, sight, say))
+
+
+def tell(log: Any, news: Trouble | Recovered) -> None:
+    """Tell in the log of a task that waits."""
+    if isinstance(news, Trouble):
+        log.warning("The Batch service can't be asked at the moment: %s", news.error)
+    else:
+        log.info("The Batch service answers again, after %.0f s.", news.seconds)
 
 
 def patience_without_end() -> Patience:

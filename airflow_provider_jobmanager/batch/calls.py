@@ -95,6 +95,11 @@ def post(*parts: str, json: Any = None, **params: str) -> Call:
     return Call("POST", path(*parts), params, json=json)
 
 
+def patch(*parts: str, json: Any) -> Call:
+    """A PATCH; members that ``json`` leaves out stay as they are."""
+    return Call("PATCH", path(*parts), json=json)
+
+
 def delete(*parts: str, **params: str) -> Call:
     """A DELETE."""
     return Call("DELETE", path(*parts), params)

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from airflow_provider_jobmanager.batch import flows, stopping, submitting
-from airflow_provider_jobmanager.batch.patience import Patience
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
-from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError
+from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, moment
+from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError, ServiceUnavailable
+from airflow_provider_jobmanager.sight import OutOfSight, Sight, insistently, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from airflow_provider_jobmanager.batch.calls import Flow
     from airflow_provider_jobmanager.batch.ownership import Owner
     from airflow_provider_jobmanager.batch.submitting import Submission
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+    from airflow_provider_jobmanager.sight import Recovered, Trouble
 
 _KILL_SECONDS = 60.0
 _MAY_APPEAR_SECONDS = 3.0
@@ -60,6 +63,7 @@ class JobRun:
     deadline: float | None = None
     job_id: str = ""
     created_at: str | None = None
+    _sight: Sight = field(factory=lambda: Sight(3600.0), init=False)
     submitting: bool = field(default=False, init=False)
     killed: bool = field(default=False, init=False)
 
@@ -70,7 +74,7 @@ class JobRun:
             JobCancelled: the task was killed meanwhile; so was the job, if there was one.
         """
         self._go_on()
-        self._bound(body)
+        bounded = self._bound(body)
         self.submitting = True
         submission = self.hook.perform(
             submitting.submit(
@@ -89,20 +93,39 @@ class JobRun:
             # The kill came while the create was under way, and may have found nothing yet.
             self.stop("was killed")
         self._go_on()
+        if bounded and submission.adopted and submission.verdict is None:
+            self._bound_anew(body["constraints"])
         if self.may_stop and self.owner.try_number > 1:
             self._end_older_rounds(derived=not body.get("id"))
         return submission
 
     def look(self) -> Verdict | None:
-        """How the job ended; None while it goes on."""
-        return self.hook.perform(
-            flows.read_verdict(
-                self.job_id,
-                wait_for=self.wait_for,
-                children_count=self.children_count,
-                patience=Patience(self.out_of_sight, longest=60.0),
-            )
+        """How the job ended; None while it goes on.
+
+        Raises:
+            ServiceUnavailable: the service could not be asked for too long; the job was left alone.
+        """
+        try:
+            return self.hook.perform(insistently(self._verdict, self._sight_until_deadline(), self._say))
+        except OutOfSight as lost:
+            if self.overdue:
+                return None
+            raise ServiceUnavailable(
+                f"Job {self.job_id!r} is out of sight: {lost.gave_up.error}. The job was left alone and may still run."
+            ) from lost
+
+    def _verdict(self, patience: Patience) -> Flow[Verdict | None]:
+        return flows.read_verdict(
+            self.job_id, wait_for=self.wait_for, children_count=self.children_count, patience=patience
         )
+
+    def _sight_until_deadline(self) -> Sight:
+        left = float("inf") if self.deadline is None else max(0.0, self.deadline - time.time())
+        self._sight.out_of_sight = min(self.out_of_sight, left)
+        return self._sight
+
+    def _say(self, news: Trouble | Recovered) -> None:
+        tell(self.log, news)
 
     def wait(
         self,
@@ -208,9 +231,29 @@ class JobRun:
     def _about_to(self, job_id: str) -> None:
         self.job_id, self.created_at = job_id, None
 
-    def _bound(self, body: dict[str, Any]) -> None:
-        """Let the service end the job some minutes after the deadline, in case nobody else gets to it."""
-        if self.deadline is None or not self.may_stop or self.wait_for == "job_manager":
-            return
-        seconds = int(max(0.0, self.deadline - time.time()) + _BACKSTOP_SECONDS)
-        body["constraints"] = {"maxWallClockTime": f"PT{seconds}S"} | (body.get("constraints") or {})
+    def _bound(self, body: dict[str, Any]) -> bool:
+        """Let the service end the job some minutes after the deadline, in case nobody else gets to it.
+
+        Returns:
+            Whether that is ours to say: not without a deadline, nor when the user has set a limit.
+        """
+        given = body.get("constraints") or {}
+        if self.deadline is None or not self.may_stop or self.wait_for == "job_manager" or "maxWallClockTime" in given:
+            return False
+        body["constraints"] = given | {"maxWallClockTime": self._backstop()}
+        return True
+
+    def _bound_anew(self, constraints: dict[str, Any]) -> None:
+        """Likewise for an adopted job, which has the limit of the try that made it, counted from its beginning."""
+        created = moment(self.created_at)
+        age = 0.0 if created is None else max(0.0, time.time() - created.timestamp())
+        constraints = constraints | {"maxWallClockTime": self._backstop(age)}
+        try:
+            change = calls.patch("jobs", self.job_id, json={"constraints": constraints})
+            self.hook.perform(patiently(change, Patience(_KILL_SECONDS)))
+        except JobManagerError as error:
+            self.log.warning("Job %s keeps the time limit that an earlier try gave it: %s", self.job_id, error)
+
+    def _backstop(self, age: float = 0.0) -> str:
+        left = 0.0 if self.deadline is None else max(0.0, self.deadline - time.time())
+        return f"PT{int(age + left + _BACKSTOP_SECONDS)}S"

@@ -36,6 +36,7 @@ from airflow_provider_jobmanager.following import (
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.meanwhile import Meanwhile, tell_change
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
+from airflow_provider_jobmanager.sight import tell
 from airflow_provider_jobmanager.telling import StartLimit, limit_start
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.accounts import account_for
@@ -386,10 +387,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": str(gave_up.error)}
 
     def _say(self, news: Trouble | Recovered) -> None:
-        if isinstance(news, Trouble):
-            self.log.warning("The Batch service can't be asked at the moment: %s", news.error)
-        else:
-            self.log.info("The Batch service answers again, after %.0f s.", news.seconds)
+        tell(self.log, news)
 
     async def _job_of_schedule(self, account: Account) -> str:
         if not self.job_schedule_id:

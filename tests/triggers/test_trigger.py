@@ -44,10 +44,15 @@ async def test_the_event_is_the_verdict_as_json(command: str, status: str, code:
     assert (verdict["failure"] is None) == (status == "succeeded")
 
 
-async def test_a_trigger_of_airflow_3_2_knows_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end_from_trigger", [False, True])
+async def test_a_trigger_of_airflow_3_2_knows_no_task(monkeypatch: pytest.MonkeyPatch, end_from_trigger: bool) -> None:
     monkeypatch.delattr("airflow.triggers.base.BaseTrigger.task", raising=False)
     submit("j", "exit 0")
-    assert (await verdict_of(Trigger(job_id="j")))["status"] == "succeeded"
+    event = await event_of(Trigger(job_id="j", end_from_trigger=end_from_trigger))
+    if end_from_trigger:
+        assert isinstance(event, TaskSuccessEvent)
+    else:
+        assert event.payload["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("page", [1000, 6])
