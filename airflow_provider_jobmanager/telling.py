@@ -83,6 +83,7 @@ async def limit_start(
             # The shared poll meets the same trouble, and says so.
             await asyncio.sleep(wait.interval)
     if verdict is not None:
+        wait.leave()  # the job's end, which comes of the stop, is no news then
         await stop(verdict)
         wait.tell(Judged(verdict))
 

@@ -31,7 +31,7 @@ def block(text: str) -> str:
 def test_there_is_no_block_that_no_test_runs() -> None:
     known = [
         "jobmanager demo",
-        ".venv/bin/python -m pytest",
+        ".venv/bin/python -m pytest -n 2",
         'DAG("first"',
         'DAG("follow_a_job"',
         "export AIRFLOW_CONN",
@@ -44,11 +44,11 @@ def test_there_is_no_block_that_no_test_runs() -> None:
 def test_the_first_commands_are_the_demo_and_the_tests() -> None:
     assert [language for language, _ in BLOCKS[:2]] == ["sh", "sh"]
     assert BLOCKS[0][1].strip().endswith("&& .venv/bin/jobmanager demo")
-    assert BLOCKS[1][1].strip().endswith("&& .venv/bin/python -m pytest")
+    assert BLOCKS[1][1].strip().endswith("&& .venv/bin/python -m pytest -n 2 --dist loadgroup")
 
 
 def test_the_check_script_runs_the_readme_s_test_command() -> None:
-    assert block(".venv/bin/python -m pytest") in (ROOT / ".ci" / "run").read_text().splitlines()
+    assert block(".venv/bin/python -m pytest -n 2") in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 @pytest.mark.fresh

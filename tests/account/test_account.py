@@ -152,6 +152,9 @@ def test_a_refusal_tells_all_that_the_service_said(kind: str) -> None:
         (Reply(404, b"<html>not the service</html>"), None),
         (Reply(403, b""), None),
         (Reply(200, b"not json"), None),
+        (Reply(200, b"[" * 200_000), None),
+        (Reply(200, b"not compressed", {"Content-Encoding": "gzip"}), None),
+        (Reply(503, b"not compressed", {"Content-Encoding": "gzip"}), None),
         (Reply(drop=True), None),
     ],
 )
@@ -162,6 +165,24 @@ def test_no_usable_answer_is_told_apart_from_a_refusal(kind: str, reply: Reply, 
     assert caught.value.retry_after == retry_after
     # aiohttp asks once more by itself when a connection that it kept is dropped under a GET.
     assert len(server.requests) <= (2 if reply.drop else 1)
+
+
+@pytest.mark.parametrize("link", [5, "http://[::1", {}])
+def test_a_link_to_more_rows_that_is_none_is_no_usable_answer(kind: str, link: Any) -> None:
+    page = Reply(200, {"value": [], "odata.nextLink": link})
+    with ScriptedServer(lambda _: page) as server:
+        if link:
+            with pytest.raises(ServiceUnavailable):
+                run(kind, server.url, once(calls.rows("jobs")))
+        else:
+            run(kind, server.url, once(calls.rows("jobs")))
+
+
+def test_a_refusal_whose_values_are_none_is_a_refusal(kind: str) -> None:
+    body = {"code": "JobNotFound", "message": {"value": "No."}, "values": 5}
+    with ScriptedServer(lambda _: Reply(404, body)) as server, pytest.raises(ServiceRefused) as caught:
+        run(kind, server.url, once(calls.get("jobs", "j")))
+    assert caught.value.values == {}
 
 
 def test_an_endpoint_that_nobody_listens_on_is_named_with_the_connection(kind: str) -> None:
