@@ -23,6 +23,7 @@ from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.batch.secrets import redact
+from airflow_provider_jobmanager.credentials import HTTP_LOG, first_line
 from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Account:
         return {
             "api_version": self.api_version,
             "credential_scopes": [self.credential.scope],
-            "http_logging_policy": HttpLoggingPolicy(logger=_http_log),
+            "http_logging_policy": HttpLoggingPolicy(logger=HTTP_LOG),
             # Of the environment, proxies and certificates count, found once: with all of it a netrc file's entry would
             # take the place of our Authorization, and aiohttp would ask for proxy and netrc in a thread each time.
             "use_env_settings": False,
@@ -356,9 +357,9 @@ def _translated(error: Exception, call: Call, account: Account) -> Exception:
     if refused := account.credential.explain(error, account.conn_id):
         return refused
     if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
-        return ServiceUnavailable(f"{call}: no answer from {account}: {_first_line(error)}")
+        return ServiceUnavailable(f"{call}: no answer from {account}: {first_line(error)}")
     return ServiceUnavailable(
-        f"{call}: the answer of {account} can't be read: {type(error).__name__}: {_first_line(error)}"
+        f"{call}: the answer of {account} can't be read: {type(error).__name__}: {first_line(error)}"
     )
 
 
@@ -422,13 +423,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-_http_log = logging.getLogger("airflow_provider_jobmanager.http")
-
-
 def _proxies(endpoint: str) -> dict[str, str]:
     """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none."""
     parts = urlsplit(endpoint)
@@ -441,7 +435,7 @@ def _quieten() -> None:
     # azure-core logs two INFO records for each request, and azure-identity some for each look at its cache, which would
     # fill task logs; set these loggers to INFO to see them. The model base logs a traceback for each error body that is
     # not JSON, which we report ourselves.
-    for talkative in (_http_log, logging.getLogger("azure.identity")):
+    for talkative in (HTTP_LOG, logging.getLogger("azure.identity")):
         if talkative.level == logging.NOTSET:
             talkative.setLevel(logging.WARNING)
     logging.getLogger("azure.batch._utils.model_base").setLevel(logging.ERROR)

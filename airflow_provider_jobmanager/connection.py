@@ -19,12 +19,11 @@ nothing of these                                 default chain of the machine
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import os
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
 
@@ -113,19 +112,26 @@ def _endpoint(fields: _Fields) -> str:
             f"there is no account_url. Put the Batch account's URL, such as {_EXAMPLE}, "
             "into the field 'Account URL' (account_url in the extra)."
         )
-    try:
-        parts = urlsplit(url if "://" in url else f"https://{url}")
-        host, _ = parts.hostname, parts.port  # a port that is no number is found here
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in ("https", "http") or parts.query or parts.fragment or "@" in parts.netloc:
+    parts = _address(url)
+    if parts is None or parts.scheme not in ("https", "http"):
         raise fields.wrong(f"account_url is not the URL of a Batch account, such as {_EXAMPLE}.")
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
         raise fields.wrong(
-            f"account_url is http:// and {host} is not this machine. "
+            f"account_url is http:// and {parts.hostname} is not this machine. "
             "Use https://; without TLS the provider talks to loopback addresses only."
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _address(url: str) -> SplitResult | None:
+    """The parts of an address that may lack its ``https://``; None when it is none, or has more than host and path."""
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        _ = parts.port  # one that is no number is found here
+    except ValueError:
+        return None
+    more = parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", url)
+    return parts if parts.hostname and not more else None
 
 
 def _loopback(host: str) -> bool:
@@ -164,7 +170,7 @@ def _credential(fields: _Fields, endpoint: str, cloud: Cloud) -> Credential:
     tenant, client, secret = fields.text("tenant_id"), fields.text("client_id"), ""
     certificate_path, certificate = fields.text("certificate_path"), _pem(fields.text("private_key"))
     if method == "managed_identity":
-        tenant, client = "", fields.text("managed_identity_client_id")
+        tenant, client = "", fields.text("managed_identity_client_id") or client
     elif method == "default":
         tenant = fields.text("workload_identity_tenant_id") or tenant
         client = fields.text("managed_identity_client_id") or client
@@ -241,7 +247,7 @@ def _account_key(fields: _Fields, endpoint: str) -> Credential:
         )
     try:
         base64.b64decode(fields.password, validate=True)
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         raise fields.wrong(
             "the password is not an account key (it is not base64). Copy a key of the Batch account as it is; for a "
             "client secret fill in tenant_id and client_id."
@@ -259,8 +265,8 @@ def _authority(fields: _Fields, cloud: Cloud) -> str:
     authority = fields.text("authority").rstrip("/")
     if not authority:
         return cloud.authority
-    parts = urlsplit(authority if "://" in authority else f"https://{authority}")
-    if parts.scheme != "https" or not parts.hostname or parts.path or parts.query or "@" in parts.netloc:
+    parts = _address(authority)
+    if parts is None or parts.scheme != "https" or parts.path:
         raise fields.wrong(f"authority must be a host such as {PUBLIC.authority}, spoken to over https.")
     return parts.netloc
 

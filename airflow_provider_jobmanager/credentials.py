@@ -47,7 +47,8 @@ _AUTHORITY_OPTIONS: dict[str, Any] = {
     "read_timeout": 60,
     "retry_total": 2,
 }
-_http_log = logging.getLogger("airflow_provider_jobmanager.http")
+HTTP_LOG = logging.getLogger("airflow_provider_jobmanager.http")
+"""Where azure-core's lines about each request go."""
 
 
 @frozen
@@ -189,7 +190,7 @@ class Credential:
 
         if not isinstance(error, exceptions.ClientAuthenticationError):
             return None
-        said = _first_line(error)
+        said = first_line(error)
         what = f"Connection {conn_id!r} got no token with {self}: {said}"
         for cause in _causes(error):
             status = _status(cause)
@@ -220,7 +221,7 @@ class Credential:
         """The credential of azure-identity. Opens files, asks nobody."""
         from azure import identity  # noqa: PLC0415 - slow; only where a token is needed
 
-        options: dict[str, Any] = {"logger": _http_log}
+        options: dict[str, Any] = {"logger": HTTP_LOG}
         if self.method == "managed_identity":
             return identity.ManagedIdentityCredential(client_id=self.client_id or None, **options)
         options |= {"authority": self.authority}
@@ -237,14 +238,19 @@ class Credential:
         if self.method == "client_secret":
             return identity.ClientSecretCredential(self.tenant_id, self.client_id, self.secret, **options)
         if self.method == "certificate":
-            return identity.CertificateCredential(
-                self.tenant_id,
-                self.client_id,
-                self.certificate_path or None,
-                certificate_data=self.certificate.encode() or None,
-                password=self.secret or None,
-                **options,
-            )
+            try:
+                return identity.CertificateCredential(
+                    self.tenant_id,
+                    self.client_id,
+                    self.certificate_path or None,
+                    certificate_data=self.certificate.encode() or None,
+                    password=self.secret or None,
+                    **options,
+                )
+            except TypeError as error:
+                # So cryptography tells of a password that is missing, or of one for a key that has none.
+                advice = "Its password must be that of the private key, and empty when the key is not encrypted."
+                raise ValueError(f"{first_line(error).rstrip('.')}. {advice}") from error
         return identity.WorkloadIdentityCredential(
             tenant_id=self.tenant_id or None,
             client_id=self.client_id or None,
@@ -275,7 +281,7 @@ class Tokens:
             try:
                 self._held = self._make()
             except (OSError, ValueError) as error:
-                raise AccountError(f"its credential can't be used: {_first_line(error)}") from error
+                raise AccountError(f"its credential can't be used: {first_line(error)}") from error
 
     def get_token_info(self, *scopes: str, options: Any = None) -> Any:
         """A token that holds for a while, as azure-core asks for it.
@@ -345,5 +351,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows below."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -94,7 +94,7 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "managed_identity_client_id": _text(
                         "Managed identity client ID",
-                        "Client ID of a user-assigned managed identity. For the system-assigned one leave this empty "
+                        "Client ID of a user-assigned managed identity. For the system-assigned one leave client IDs empty "
                         "and choose managed_identity above.",
                     ),
                     "workload_identity_file": _text(

@@ -69,6 +69,8 @@ def test_a_federated_token_of_the_environment_decides(monkeypatch: pytest.Monkey
         ({"account_url": "https://me:pw@acct.region.batch.azure.com"}, "not the URL of a Batch account"),
         ({"account_url": PUBLIC + "?x=1"}, "not the URL of a Batch account"),
         ({"account_url": PUBLIC + ":port"}, "not the URL of a Batch account"),
+        ({"account_url": "https://[x"}, "not the URL of a Batch account"),
+        ({"account_url": "https://my account.region.batch.azure.com"}, "not the URL of a Batch account"),
         ({"account_url": 7}, "account_url must be text"),
         ({"account_url": "http://acct.region.batch.azure.com"}, "acct.region.batch.azure.com is not this machine"),
         ({"account_url": "http://10.0.0.1:10500"}, "10.0.0.1 is not this machine"),
@@ -76,6 +78,7 @@ def test_a_federated_token_of_the_environment_decides(monkeypatch: pytest.Monkey
         ({"account_url": "https://batch.example", "password": KEY}, "login"),
         ({"auth_method": "account_key"}, "password (the account key)"),
         ({"password": "no base64!"}, "not an account key"),
+        ({"password": "pässword"}, "not an account key"),
         ({"auth_method": "key"}, "auth_method is 'key', which is none of auto, account_key"),
         ({"auth_method": "client_secret", "password": "s"}, "tenant_id and client_id"),
         ({"auth_method": "client_secret", **APP}, "password (the client secret)"),
@@ -86,6 +89,8 @@ def test_a_federated_token_of_the_environment_decides(monkeypatch: pytest.Monkey
         ({"cloud": "AzureGermanCloud"}, "none of AzureCloud, AzureUSGovernment, AzureChinaCloud"),
         ({"authority": "http://login.example"}, "authority must be a host"),
         ({"authority": "https://login.example/tenant"}, "authority must be a host"),
+        ({"authority": "https://login.example:port"}, "authority must be a host"),
+        ({"authority": "https://[x"}, "authority must be a host"),
         ({"scope": "https://batch.core.windows.net/"}, "scope must end with /.default"),
         ({"api_version": "latest"}, "api_version is 'latest'"),
     ],
@@ -95,6 +100,19 @@ def test_an_error_names_connection_and_field(filled: dict[str, Any], said: str) 
         resolved(**filled)
     assert str(caught.value).startswith("Connection 'mine': ")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("filled", "client_id"),
+    [
+        ({}, ""),
+        ({"client_id": "c"}, "c"),
+        ({"managed_identity_client_id": "m"}, "m"),
+        ({"managed_identity_client_id": "m", "client_id": "c"}, "m"),
+    ],
+)
+def test_a_managed_identity_that_is_named_outright(filled: dict[str, str], client_id: str) -> None:
+    assert resolved(auth_method="managed_identity", **filled).credential.client_id == client_id
 
 
 def test_an_error_never_shows_a_secret() -> None:

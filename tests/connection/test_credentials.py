@@ -370,6 +370,29 @@ def test_a_certificate_that_cannot_be_read(world: World, tmp_path: Path) -> None
         world.account(private_key="no PEM at all", **APP).client()
 
 
+@pytest.mark.parametrize(("encrypted", "password"), [(True, None), (True, "wrong"), (False, "left over")])
+def test_a_certificate_and_a_password_that_do_not_fit(
+    world: World, certificate: Path, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool, password: str | None
+) -> None:
+    text = certificate.read_bytes()
+    if encrypted:
+        secret = serialization.load_pem_private_key(text, None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"of the key"),
+        )
+        text = secret + text[text.index(b"-----BEGIN CERTIFICATE") :]
+    connection = world.connection(password=password, private_key=text.decode(), **APP)
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", connection.as_json())
+
+    good, message = AzureBatchJobManagerHook("mine").test_connection()
+
+    assert not good
+    assert message.startswith("Connection 'mine': its credential can't be used: ")
+    assert "password" in message
+    assert "of the key" not in message
+
+
 def test_a_federated_token_that_is_gone(world: World, tmp_path: Path) -> None:
     account = world.account(workload_identity_file=str(tmp_path / "gone"), **APP)
     with pytest.raises(AccountError, match=r"Connection 'c': its credential can't be used: .*gone"):
