@@ -94,8 +94,8 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "managed_identity_client_id": _text(
                         "Managed identity client ID",
-                        "Client ID of a user-assigned managed identity. For the system-assigned one leave client IDs empty "
-                        "and choose managed_identity above.",
+                        "Client ID of a user-assigned managed identity. For the system-assigned one leave both client "
+                        "IDs empty and choose managed_identity above.",
                     ),
                     "workload_identity_file": _text(
                         "Workload identity file",

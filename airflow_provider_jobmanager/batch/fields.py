@@ -33,8 +33,8 @@ class Field:
         local: ours alone, never on the wire.
         readonly: set by the service.
         limits: what is checked of the value alone: ``low`` and ``high`` (of a duration in seconds), ``longest``,
-            ``pattern`` with ``expected`` (the pattern in words), ``exact`` (a number is no text), ``empty`` (a
-            required text may be empty), ``most`` (items of a list).
+            ``pattern`` with ``expected`` (the pattern in words), ``exact`` (a number is no text), ``json`` (a mapping
+            or a list is the text of its JSON), ``empty`` (a required text may be empty), ``most`` (items of a list).
     """
 
     __slots__ = (
@@ -106,13 +106,16 @@ class Field:
             return value
         try:
             if self.kind == "text":
+                if self.limits.get("json"):
+                    return values.json_text(value)
                 return values.text(value, exact=self.limits.get("exact", False))
             if self.kind == "choice":
                 return values.choice(value, self.choices)
             convert = {"integer": values.integer, "flag": values.flag, "duration": values.duration}[self.kind]
             return convert(value)
         except Unfit as unfit:
-            findings.add(path, "type", str(unfit), value, found="nothing" if value is None else None)
+            if not (findings.parse_time and self.limits.get("json") and values.holds_templates(value)):
+                findings.add(path, "type", str(unfit), value, found="nothing" if value is None else None)
             return value
 
     def _load_object(
@@ -137,7 +140,7 @@ class Field:
 
 
 def text(**options: Any) -> Any:
-    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``."""
+    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``, ``json``."""
     return Field("text", **options)
 
 
@@ -177,8 +180,14 @@ def free(**options: Any) -> Any:
 
 
 def _from_names(value: Mapping[Any, Any]) -> list[dict[Any, Any]]:
-    """Names and values of a mapping; a value may be an object itself, to be marked ``secret``."""
+    """Names and values of a mapping; a value may be an object itself, to be marked ``secret``.
+
+    Any other mapping is a value, which native rendering made of the JSON that a template wrote. One with more than the
+    members of an object counts as an object: a misspelt mark must be an error, not a secret in clear.
+    """
     return [
-        {**item, "name": name} if isinstance(item, Mapping) else {"name": name, "value": item}
+        {**item, "name": name}
+        if isinstance(item, Mapping) and any(str(key).lower() in {"value", "secret"} for key in item)
+        else {"name": name, "value": item}
         for name, item in value.items()
     ]

@@ -115,7 +115,7 @@ class EnvironmentSetting(Model):
     """
 
     name: Any = text(required=True)
-    value: Any = text(private=True)
+    value: Any = text(private=True, json=True)
     secret: Any = flag(local=True)
 
 
@@ -180,7 +180,7 @@ class JobManagerTask(Model):
         resource_files: list of :class:`ResourceFile`. Too many make the request too large.
         output_files: list of :class:`OutputFile`.
         environment_settings: list of :class:`EnvironmentSetting`, or a mapping from name to value (or to
-            ``{"value": …, "secret": true}``).
+            ``{"value": …, "secret": true}``). A value that is any other mapping, or a list, is sent as JSON.
         constraints: a :class:`TaskConstraints`.
         required_slots: scheduling slots that the task takes, at least 1 (the default).
         kill_job_on_completion: default true, see above.

@@ -28,7 +28,7 @@ class MetadataItem(Model):
     """A name and a value that the service keeps and does not look at."""
 
     name: Any = text(required=True)
-    value: Any = text(required=True, empty=True)
+    value: Any = text(required=True, empty=True, json=True)
 
 
 # Virtual machines

@@ -77,6 +77,14 @@ def templated(value: Any) -> bool:
     return not plain_data(value)
 
 
+def holds_templates(value: Any, depth: int = 0) -> bool:
+    """Whether a value, or anything in it, is templated."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        return templated(value)
+    inside = value.values() if isinstance(value, Mapping) else value
+    return depth < DEEPEST and any(holds_templates(item, depth + 1) for item in inside)
+
+
 def unset(value: str) -> bool:
     """Whether a text says "nothing" to a member that holds no text: what an unset parameter renders to."""
     return value.strip().lower() in _UNSET
@@ -112,6 +120,22 @@ def text(value: Any, *, exact: bool = False) -> str:
     if isinstance(value, (int, float, date)) or hasattr(value, "__fspath__"):
         return str(value)
     raise Unfit("expected a text")
+
+
+def json_text(value: Any) -> str:
+    """A text, as :func:`text`; a mapping or a list becomes the JSON that Jinja's ``tojson`` writes for it.
+
+    Under native rendering ``"{{ params.wanted | tojson }}"`` is a mapping again.
+
+    Raises:
+        Unfit: the value has neither text nor JSON.
+    """
+    if not isinstance(value, (Mapping, list, tuple)):
+        return text(value)
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise Unfit("expected a text, or what JSON can hold") from None
 
 
 def integer(value: Any) -> int | None:

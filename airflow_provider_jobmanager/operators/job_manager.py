@@ -78,7 +78,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
         container_settings: the container to run in, on pools with a container configuration.
         resource_files: files to fetch before the command starts.
         output_files: files to upload after it ended.
-        environment_settings: a mapping of names to values, or a list of ``{"name": …, "value": …}``.
+        environment_settings: a mapping of names to values, or a list of ``{"name": …, "value": …}``. A value is a text,
+            ``{"value": …, "secret": true}``, or what else of mappings and lists is sent as JSON.
         constraints: wall clock, retries and retention of the manager.
         required_slots: scheduling slots that the manager takes.
         kill_job_on_completion: whether the manager's end ends the job (the service's default: true).

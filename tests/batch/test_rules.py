@@ -142,7 +142,7 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (task(environment_settings=[{"value": "x"}]), "environment_settings[0].name", "required"),
     (task(environment_settings={"": "x"}), "environment_settings[0].name", "required"),
     (task(environment_settings={"A=B": "x"}), "environment_settings[0].name", "pattern"),
-    (task(environment_settings={"A": ["b"]}), "environment_settings[0].value", "type"),
+    (task(environment_settings={"A": b"b"}), "environment_settings[0].value", "type"),
     (task(environment_settings={"name": "A", "value": "b"}), "environment_settings", "ambiguous"),
     # Constraints, slots, flags
     (task(constraints={"max_task_retry_count": -2}), "constraints.max_task_retry_count", "range"),

@@ -74,6 +74,42 @@ def test_every_string_at_any_depth_is_a_template(native: bool) -> None:
     assert body["metadata"][1:] == OWNER.metadata()
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_json_that_a_template_writes_is_a_value(native: bool) -> None:
+    wanted = {"screws": [1, None], "nails": {"value": 1.5, "secret": "no"}}
+    with a_dag(render_template_as_native_obj=native) as dag:
+        operator = Operator(
+            task_id="t",
+            command_line="run",
+            pool_id="p",
+            environment_settings={
+                "WANTED": "{{ wanted | tojson }}",
+                "LIST": "{{ [3, 'x'] | tojson }}",
+                "NONE": "{{ {} | tojson }}",
+                "HIDDEN": {"value": "{{ {'value': wanted} | tojson }}", "secret": True},
+            },
+            job={"common_environment_settings": [{"name": "WANTED", "value": "{{ wanted | tojson }}"}]},
+        )
+    operator.render_template_fields({"wanted": wanted, "dag": dag})
+
+    body = body_of(operator)
+
+    sent = {setting["name"]: setting["value"] for setting in body["jobManagerTask"]["environmentSettings"]}
+    as_json = json.dumps(wanted, sort_keys=True)
+    assert sent == {"WANTED": as_json, "LIST": '[3, "x"]', "NONE": "{}", "HIDDEN": f'{{"value": {as_json}}}'}
+    assert body["commonEnvironmentSettings"] == [{"name": "WANTED", "value": as_json}]
+
+
+def test_a_value_with_an_unresolved_part_waits_for_it() -> None:
+    with a_dag():
+
+        @task
+        def count() -> int:
+            return 1
+
+        Operator(task_id="t", command_line="x", pool_id="p", environment_settings={"WANTED": {"nails": count()}})
+
+
 def test_a_rendered_value_of_the_wrong_form_is_named_without_being_shown() -> None:
     operator = an_operator(
         required_slots="{{ params.name }}",
@@ -103,6 +139,8 @@ def test_a_rendered_value_of_the_wrong_form_is_named_without_being_shown() -> No
         ({"kill_job_on_completion": False}, "kill_job_on_completion: false leaves the job without an end"),
         ({"required_slots": 0}, "required_slots"),
         ({"constraints": {"maxretry": 1}}, "did you mean maxTaskRetryCount"),
+        ({"environment_settings": {"A": {"value": "x", "secrte": True}}}, "did you mean secret"),
+        ({"environment_settings": {"A": {"nails": float("nan")}}}, "environment_settings[0].value: expected a text"),
         ({"job": {"prio": 1}}, "did you mean priority"),
         ({"job": {"poolInfo": {"poolId": "x"}}}, "give it as pool_id or auto_pool"),
         ({"job": {"jobManagerTask": {"id": "x"}}}, "the operator's own arguments"),
