@@ -34,7 +34,8 @@ class Field:
         readonly: set by the service.
         limits: what is checked of the value alone: ``low`` and ``high`` (of a duration in seconds), ``longest``,
             ``pattern`` with ``expected`` (the pattern in words), ``exact`` (a number is no text), ``json`` (a mapping
-            or a list is the text of its JSON), ``empty`` (a required text may be empty), ``most`` (items of a list).
+            or a list is the text of its JSON), ``empty`` (whether a text may be empty; a required one may not unless
+            this says so), ``most`` (items of a list).
     """
 
     __slots__ = (
@@ -140,7 +141,7 @@ class Field:
 
 
 def text(**options: Any) -> Any:
-    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``, ``json``."""
+    """A member that holds a text. Limits: ``longest``, ``pattern``, ``exact``, ``json``, ``empty``."""
     return Field("text", **options)
 
 

@@ -34,8 +34,8 @@ class BatchNodeIdentityReference(Model):
 class ContainerRegistryReference(Model):
     """A private registry: a user name with its password, or an identity of the pool."""
 
-    username: Any = text()
-    password: Any = text(private=True)
+    username: Any = text(empty=False)
+    password: Any = text(private=True, empty=False)
     registry_server: Any = text()  # docker.io
     identity_reference: Any = one(BatchNodeIdentityReference)
 
@@ -63,9 +63,9 @@ class ResourceFile(Model):
     Exactly one source: ``http_url`` (with ``file_path``), ``storage_container_url``, ``auto_storage_container_name``.
     """
 
-    auto_storage_container_name: Any = text()
-    storage_container_url: Any = text(private=True)
-    http_url: Any = text(private=True)
+    auto_storage_container_name: Any = text(empty=False)
+    storage_container_url: Any = text(private=True, empty=False)
+    http_url: Any = text(private=True, empty=False)
     blob_prefix: Any = text()
     file_path: Any = text()  # for containers: the working directory
     file_mode: Any = text(exact=True, pattern=r"0?[0-7]{3,4}", expected="an octal mode such as 0770")  # 0770
@@ -137,7 +137,7 @@ class AutoUserSpecification(Model):
 class UserIdentity(Model):
     """Who runs the command: a named user of the pool, or one that the service makes. Not both."""
 
-    username: Any = text()
+    username: Any = text(empty=False)
     auto_user: Any = one(AutoUserSpecification)
 
 

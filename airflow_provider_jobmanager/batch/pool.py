@@ -37,14 +37,14 @@ class MetadataItem(Model):
 class ImageReference(Model):
     """An image: of the marketplace, of one's own, or of a gallery. Exactly one kind."""
 
-    publisher: Any = text()
-    offer: Any = text()
-    sku: Any = text()
+    publisher: Any = text(empty=False)
+    offer: Any = text(empty=False)
+    sku: Any = text(empty=False)
     version: Any = text()  # latest
-    virtual_machine_image_id: Any = text()
+    virtual_machine_image_id: Any = text(empty=False)
     exact_version: Any = text(readonly=True)
-    shared_gallery_image_id: Any = text()
-    community_gallery_image_id: Any = text()
+    shared_gallery_image_id: Any = text(empty=False)
+    community_gallery_image_id: Any = text(empty=False)
 
 
 class WindowsConfiguration(Model):
@@ -288,8 +288,8 @@ class AzureBlobFileSystemConfiguration(Model):
 
     account_name: Any = text(required=True)
     container_name: Any = text(required=True)
-    account_key: Any = text(private=True)
-    sas_key: Any = text(private=True)
+    account_key: Any = text(private=True, empty=False)
+    sas_key: Any = text(private=True, empty=False)
     blobfuse_options: Any = text(private=True)
     relative_mount_path: Any = text(required=True)
     identity_reference: Any = one(BatchNodeIdentityReference)

@@ -118,6 +118,9 @@ def _is_url(seen: Seen, name: str) -> None:
 def _resource_file(seen: Seen) -> None:
     seen.exactly_one("http_url", "storage_container_url", "auto_storage_container_name")
     seen.needs("http_url", "file_path", why=": the file's name on the node, its directories included")
+    file_path = seen.value("file_path")
+    if seen.given("http_url") and file_path is not None and re.split(r"[\\/]", file_path)[-1] in {"", "."}:
+        seen.fault("file_path", "file_name", "expected the file's name on the node, its directories included")
     seen.excludes("blob_prefix", "http_url")
     seen.excludes("identity_reference", "auto_storage_container_name")
     _is_url(seen, "http_url")

@@ -88,7 +88,7 @@ def _judge(field: Field, value: Any, path: str, findings: Findings) -> None:
 
 def _judge_text(field: Field, value: str, path: str, findings: Findings) -> None:
     limits = field.limits
-    if not value and field.required and not limits.get("empty"):
+    if not value and not limits.get("empty", not field.required):
         findings.add(path, "required", "must not be empty", value)
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         findings.add(path, "characters", "must be Unicode text without NUL characters", value)

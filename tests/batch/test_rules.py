@@ -89,6 +89,15 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (files(http_url=None), "resource_files[1]", "exclusive"),
     (files(auto_storage_container_name="c"), "resource_files[1]", "exclusive"),
     (files(file_path=None), "resource_files[1].file_path", "partner"),
+    (files(file_path=""), "resource_files[1].file_path", "file_name"),
+    (files(file_path="dir/"), "resource_files[1].file_path", "file_name"),
+    (files(http_url=""), "resource_files[1].http_url", "required"),
+    (task(resource_files=[{"storage_container_url": ""}]), "resource_files[0].storage_container_url", "required"),
+    (
+        task(resource_files=[{"auto_storage_container_name": ""}]),
+        "resource_files[0].auto_storage_container_name",
+        "required",
+    ),
     (files(blob_prefix="p"), "resource_files[1].blob_prefix", "exclusive"),
     (files(http_url="ftp://host/x"), "resource_files[1].http_url", "url"),
     (files(file_path="../x"), "resource_files[1].file_path", "escape"),
@@ -161,6 +170,7 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     # Users, containers, packages, token
     (task(user_identity={}), "user_identity", "exclusive"),
     (task(user_identity={"username": "u", "auto_user": {}}), "user_identity", "exclusive"),
+    (task(user_identity={"username": ""}), "user_identity.username", "required"),
     (task(user_identity={"auto_user": {"scope": "node"}}), "user_identity.auto_user.scope", "type"),
     (task(container_settings={}), "container_settings.image_name", "required"),
     (
@@ -172,6 +182,16 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
         task(container_settings={"image_name": "i", "registry": {"password": "p"}}),
         "container_settings.registry.username",
         "partner",
+    ),
+    (
+        task(container_settings={"image_name": "i", "registry": {"username": "", "password": "p"}}),
+        "container_settings.registry.username",
+        "required",
+    ),
+    (
+        task(container_settings={"image_name": "i", "registry": {"username": "u", "password": ""}}),
+        "container_settings.registry.password",
+        "required",
     ),
     (
         task(
