@@ -7,12 +7,13 @@ log or an error goes through :func:`line`, so there is one place that masks, and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import define, field
 
-from airflow_provider_jobmanager.batch.secrets import MASK, redact, secret_values
+from airflow_provider_jobmanager.batch.marks import marked_names
+from airflow_provider_jobmanager.batch.secrets import redact_text, replacing, secret_values
 
 Mask = Callable[[str], str]
 """Takes secrets out of a text."""
@@ -21,7 +22,6 @@ LONGEST_LINE: Final = 1000
 """Characters of a line that are shown."""
 
 _LONGEST_PARTIAL: Final = 64 * 1024
-_SHORTEST_SECRET: Final = 5
 _NOT_TEXT: Final = 0.3
 _SHORT: Final = 20
 _TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -31,25 +31,22 @@ _REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
 
 def masked(text: str) -> str:
     """A text without the secrets that can be told by their form, such as the signature in a SAS URL."""
-    return str(redact(text))
+    return redact_text(text)
 
 
-def mask_of(payload: Any) -> Mask:
-    """Takes out the secrets of a payload as well, wherever they are printed.
+def mask_of(job: Mapping[str, Any]) -> Mask:
+    """Takes out the secrets of a job as well, wherever they are printed.
 
     Args:
-        payload: what may hold them, as for :func:`.secrets.redact`. Values of fewer than five characters are left
+        job: the job as the service describes it, with its metadata. Values of fewer than five characters are left
             alone, as Airflow does: masking them would make any text unreadable.
     """
-    found = secret_values(payload)
+    found = secret_values(job, named=marked_names(job))
     # What is printed line by line is recognised line by line.
-    parts = {part for secret in found for part in (secret, *secret.splitlines()) if len(part) >= _SHORTEST_SECRET}
-    ordered = sorted(parts, key=len, reverse=True)
+    replace = replacing(part for secret in found for part in (secret, *secret.splitlines()))
 
     def mask(text: str) -> str:
-        for secret in ordered:
-            text = text.replace(secret, MASK)
-        return masked(text)
+        return masked(replace(text))
 
     return mask
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.calls import Flow, Json
     from airflow_provider_jobmanager.batch.verdict import Verdict
 
-PAYLOAD_MEMBERS: Final = ("id", "jobManagerTask", "commonEnvironmentSettings")
-"""Job members that tell the command line, and that may hold secrets which a task may print."""
+PAYLOAD_MEMBERS: Final = ("id", "jobManagerTask", "commonEnvironmentSettings", "metadata")
+"""Job members that tell the command line, and that may hold secrets which a task may print, or say which they are."""
 
 MESSAGE_LIMIT: Final = 4000
 """Characters of :meth:`Report.message`."""

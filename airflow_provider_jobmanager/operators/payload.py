@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch.job import Job, PoolInfo
 from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED, JobManagerTask
+from airflow_provider_jobmanager.batch.marks import marked_names, marks
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
@@ -98,7 +99,7 @@ def check_at_parse_time(operator: Any) -> None:
 
 
 def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
-    """The checked request body, with the owner's mark in its metadata.
+    """The checked request body, with the owner's mark and the names of marked settings in its metadata.
 
     Raises:
         PayloadError: rules of the Batch service are broken; names all of them.
@@ -107,7 +108,7 @@ def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
     job = job_of(operator, job_id, owner)
     _refuse(operator, job, parse_time=False)
     body = job.serialize()
-    body["metadata"] = [*body.get("metadata", ()), *owner.metadata()]
+    body["metadata"] = [*body.get("metadata", ()), *marks(job), *owner.metadata()]
     return body
 
 
@@ -128,7 +129,8 @@ def preview(operator: Any) -> str:
     owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
     job_id = operator.job_id or owner.job_id()
     body = request_body(operator, owner, job_id)
-    return json.dumps(redact(body, known=secret_values(job_of(operator, job_id, owner))), indent=2)
+    secrets = secret_values(job_of(operator, job_id, owner))
+    return json.dumps(redact(body, known=secrets, named=marked_names(body)), indent=2)
 
 
 def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from jinja2.utils import htmlsafe_json_dumps
 
 from airflow_provider_jobmanager.batch.job import Job
-from airflow_provider_jobmanager.batch.secrets import MASK, redact, secret_values
+from airflow_provider_jobmanager.batch.secrets import MASK, redact, redact_text, secret_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SAS = "https://acc.blob.core.windows.net/c/in.csv?sv=2024-01-01&se=2026-01-01T00%3A00Z&sr=b&sig=aB%2Bc%2Fd%3D"
 SECRETS = ["p4ss", "t0ken", "k3y", "m4rked", "aB%2Bc%2Fd%3D", "aB+c/d=", "acckey==", "r3g", "pr0t", "h3ader", "pr1v"]
@@ -79,10 +84,20 @@ def test_only_the_signature_is_masked() -> None:
         ("https://host:8080/a@b", "https://host:8080/a@b"),
         ("curl -H 'Authorization: Bearer abcdefgh12'", "curl -H 'Authorization: Bearer ***'"),
         ("tool --password hunter2 --verbose", "tool --password *** --verbose"),
-        ("tool --db-password='hunter2'", "tool --db-password='hunter2'"),
+        ("tool --db-password='hunter2'", "tool --db-password='***'"),
+        ("tool --db-password=hunter2 --x", "tool --db-password=*** --x"),
+        ("tool --account-key=abc== --x", "tool --account-key=*** --x"),
+        ("tool --account-key abc== --x", "tool --account-key *** --x"),
+        ("tool --password ''", "tool --password ''"),
         ("PASSWORD=hunter2 tool", "PASSWORD=*** tool"),
+        ("PASSWORD='hun ter2' tool", "PASSWORD='***' tool"),
+        ('sh -c "PASSWORD=\\"it\'s\\" tool"', 'sh -c "PASSWORD=\\"***\\" tool"'),
+        ("password=None token='false'", "password=None token='false'"),
+        ("curl -d '{\"db_password\": \"hunter2\", \"n\": 1}'", "curl -d '{\"db_password\": \"***\", \"n\": 1}'"),
         ("MY_TOKEN=hunter2 tool", "MY_TOKEN=*** tool"),
-        ('az login --client-secret "x y"', 'az login --client-secret "*** y"'),
+        ('sh -c "curl -d \'{\\"token\\": \\"hun ter2\\"}\'"', 'sh -c "curl -d \'{\\"token\\": \\"***\\"}\'"'),
+        ('{"token": 5, "secret": {"a": 1}, no JSON', '{"token": 5, "secret": {"a": 1}, no JSON'),
+        ('az login --client-secret "x y"', 'az login --client-secret "***"'),
         ("the token is gone", "the token is gone"),
     ],
 )  # fmt: skip
@@ -129,3 +144,62 @@ def test_the_payload_itself_is_left_alone() -> None:
 def test_redacting_twice_changes_nothing() -> None:
     once = redact(payload())
     assert redact(once) == once
+
+
+SPELLED = [
+    {"name": "DB_PASSWORD", "value": "hunter2hunter2"},
+    {"name": "PLAIN", "value": "m4rked", "secret": True},
+    {"name": "SEEN", "value": "seen"},
+    {"http_url": "https://h/c?sv=1&sig=SECRETSIG&se=2", "registry": {"password": "r3gistry"}},
+]
+
+
+@pytest.mark.parametrize("spell", [json.dumps, htmlsafe_json_dumps, str, lambda data: str(tuple(data))])
+def test_a_text_that_spells_a_structure_is_looked_into(spell: Callable[[Any], str]) -> None:
+    given = {"environment_settings": str(spell(SPELLED)), "plain": spell(["seen"])}
+
+    shown = redact(given)
+
+    assert json.loads(shown["environment_settings"]) == redact(SPELLED)
+    assert shown["plain"] == given["plain"]
+    assert secret_values(given) == ["hunter2hunter2", "m4rked", "SECRETSIG", "r3gistry"]
+
+
+def test_a_text_that_spells_what_json_can_not_hold_or_too_much_of_it() -> None:
+    assert redact("{(1, 2): {'password': 'hunter2'}}") == "{(1, 2): {'password': '***'}}"
+    assert redact("[" * 70 + "'hunter2'" + "]" * 70) == MASK
+    broken = "[{'when': datetime.date(2026, 1, 1), 'password': 'hunter2'}]"
+    assert redact(broken) == broken.replace("hunter2", MASK)
+
+
+def test_a_signature_in_a_url_that_jinja_wrote_as_json() -> None:
+    text = str(htmlsafe_json_dumps("https://h/c?sv=1&sig=SECRETSIG&se=2"))
+    assert "\\u0026sig=SECRETSIG\\u0026" in text
+    assert redact(text) == text.replace("SECRETSIG", MASK)
+
+
+def test_a_secret_is_known_as_json_writes_it_too() -> None:
+    assert secret_values({"password": 'a&b\n"c'}) == ['a&b\n"c', r"a&b\n\"c", r"a\u0026b\n\"c"]
+
+
+def test_a_secret_within_a_secret_is_told_as_well() -> None:
+    found = secret_values({"name": "CONNECTION_STRING", "value": "AccountName=a;AccountKey=k3yk3y==;EndpointSuffix=x"})
+    assert found == ["AccountName=a;AccountKey=k3yk3y==;EndpointSuffix=x", "k3yk3y=="]
+
+
+def test_what_is_known_is_masked_wherever_it_stands_when_it_is_long_enough() -> None:
+    data = {"command_line": "use hunter2 2 times", "count": "2"}
+    assert redact(data, known=["hunter2", "2"]) == {"command_line": "use *** 2 times", "count": "2"}
+
+
+def test_names_may_be_known_to_name_secrets() -> None:
+    data = [{"name": "PIN", "value": "1"}, {"name": "COUNT", "value": "1"}]
+    assert redact(data, named={"PIN"}) == [{"name": "PIN", "value": MASK}, {"name": "COUNT", "value": "1"}]
+    assert secret_values(data, named={"PIN"}) == ["1"]
+
+
+def test_a_line_of_dashes_takes_no_time() -> None:
+    began = time.process_time()
+    redact_text("-" * 64 * 1024)
+    redact_text("--secret-" * 8 * 1024)
+    assert time.process_time() - began < 5

@@ -5,11 +5,14 @@ import logging
 
 from airflow_provider_jobmanager.batch.calls import Answer
 from airflow_provider_jobmanager.batch.files import STDERR, STDOUT
+from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
+from airflow_provider_jobmanager.batch.marks import marks
 from airflow_provider_jobmanager.batch.telling import ATTEMPT_LIMIT, LINES_LIMIT, LOOK_LIMIT, Telling
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 from tests.batch.conversing import Script, listing
 
 SECRET = "s3cr3t-value"
+MARKED = "m4rked-value"
 
 
 class World:
@@ -29,8 +32,12 @@ class World:
                     "executionInfo": {"poolId": "p"},
                     "jobManagerTask": {
                         "id": "jm",
-                        "environmentSettings": [{"name": "API_KEY", "value": SECRET}],
+                        "environmentSettings": [
+                            {"name": "API_KEY", "value": SECRET},
+                            {"name": "HARMLESS", "value": MARKED},
+                        ],
                     },
+                    "metadata": marks(JobManagerTask(environment_settings={"HARMLESS": {"secret": True}})),
                 },
                 "GET /jobs/j/tasks/jm": lambda _: self.manager,
                 "GET /pools/p": lambda _: self.pool,
@@ -96,12 +103,12 @@ def test_a_job_that_will_start_at_once_is_not_talked_about():
 def test_output_comes_line_by_line_without_secrets():
     world, telling = World(), Telling("j", "jm", output=True)
     world.run()
-    world.files[STDOUT] = f"one\nkey {SECRET}\npart".encode()
+    world.files[STDOUT] = f"one\nkey {SECRET} {MARKED}\npart".encode()
     world.files[STDERR] = b"warn ?sig=SIGNATURE\n"
     assert world.look(telling) == [
         "The job manager 'jm' runs on node n1.",
         "[stdout] one",
-        "[stdout] key ***",
+        "[stdout] key *** ***",
         "[stderr] warn ?sig=***",
     ]
     requests = len(world.script.calls)

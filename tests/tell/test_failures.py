@@ -366,6 +366,17 @@ def test_wrong_arguments_are_found_when_the_dag_is_parsed(arguments: dict[str, A
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("stream_logs", [False, True])
+def test_a_setting_that_only_its_mark_makes_secret(stream_logs: bool) -> None:
+    worked = work(
+        command_line=sh("echo it is $HARMLESS; echo and $HARMLESS >&2; exit 3"),
+        environment_settings=[{"name": "HARMLESS", "value": "marked-value", "secret": True}],
+        stream_logs=stream_logs,
+    )
+    says(worked, JobFailed, "it is ***", "and ***")
+    assert "marked-value" not in worked.text
+
+
 def test_results() -> None:
     worked = work(command_line=sh('echo "{\\"rows\\": 42}" > result.json'), result_file="result.json")
     assert worked.result == {"rows": 42}
