@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.log import mask_secret
 from attrs import define, field
 
+from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
+from airflow_provider_jobmanager.batch.values import plain_data
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_SHORTEST = 5
+    from collections.abc import Iterable, Sequence
 
 
 @define(eq=False)
@@ -47,28 +47,41 @@ class Veiled:
         return self.shown
 
 
-def register(*payloads: Any) -> None:
-    """Tell Airflow's masker every secret of payloads.
+def register(*payloads: Any) -> list[str]:
+    """Tell Airflow's masker every secret of payloads, and return them.
 
     Args:
         payloads: as :func:`~airflow_provider_jobmanager.batch.secrets.secret_values` takes them. What is still a
             template is left out.
     """
-    for payload in payloads:
-        for secret in secret_values(payload):
-            mask_secret(secret)
+    secrets = secret_values(payloads)
+    for secret in secrets:
+        mask_secret(secret)
+    return secrets
 
 
-def protect(operator: Any) -> None:
-    """Register and veil the secrets in an operator's templated arguments: when it is made, and again when rendered."""
-    arguments = {name: unveil(getattr(operator, name)) for name in operator.template_fields}
-    register(arguments)
-    # A password is often repeated, say in the command line. Short ones would turn up in any text.
-    known = [secret for secret in secret_values(arguments) if len(secret) >= _SHORTEST]
+def protect(operator: Any, names: Iterable[str]) -> None:
+    """Register and veil the secrets in an operator's templated arguments: when it is made, and again when rendered.
+
+    Args:
+        operator: holds the arguments as attributes.
+        names: those that may hold secrets. What else stands in a template, such as an id, is used as it is.
+    """
+    arguments = {name: plain(unveil(getattr(operator, name))) for name in names}
+    secrets = register(*arguments.values())
     for name, value in arguments.items():
-        shown = redact(value, known=known)
-        if shown != value:
-            setattr(operator, name, _veil(value, shown))
+        # A password is often repeated, say in the command line.
+        setattr(operator, name, _veil(value, redact(value, known=secrets)))
+
+
+def renew(operator: Any, names: Iterable[str]) -> None:
+    """Veil anew what is veiled, for Airflow to render.
+
+    Airflow renders a copy of the operator, and what is veiled in place: the copy must not share it with the operator of
+    the DAG, which may run again in this process.
+    """
+    for name in names:
+        setattr(operator, name, _renewed(getattr(operator, name)))
 
 
 def veil(value: Any) -> Any:
@@ -87,11 +100,21 @@ def unveil(value: Any) -> Any:
     return value
 
 
+def _renewed(value: Any) -> Any:
+    if isinstance(value, Veiled):
+        return Veiled(value.value, value.shown)
+    if isinstance(value, dict):
+        return {key: _renewed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renewed(item) for item in value]
+    return value
+
+
 def _veil(value: Any, shown: Any) -> Any:
     if isinstance(value, dict):
         return {key: _veil(item, shown[key]) for key, item in value.items()}
     if isinstance(value, list):
         return [_veil(item, other) for item, other in zip(value, shown, strict=True)]
-    if value == shown or not isinstance(value, (str, int, float)):
+    if value == shown or not plain_data(value):
         return value  # what Airflow has yet to resolve (an XComArg) is no secret, and must stay what it is
     return Veiled(value, str(shown))

@@ -18,7 +18,7 @@ from airflow_provider_jobmanager.batch.stopping import out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.masking import protect, unveil, veil
+from airflow_provider_jobmanager.masking import protect, renew, unveil, veil
 from airflow_provider_jobmanager.operators import collected
 from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
 from airflow_provider_jobmanager.operators.outcome import (
@@ -57,6 +57,22 @@ XCOM_VERDICT = "verdict"
 
 _CLOCKS_DIFFER = timedelta(hours=1)
 """How far Airflow's clock and the service's may be apart."""
+
+
+_HOLD_NO_SECRETS = frozenset(
+    {
+        "azure_batch_conn_id",
+        "job_id",
+        "job_manager_id",
+        "pool_id",
+        "result_file",
+        "required_slots",
+        "kill_job_on_completion",
+        "run_exclusive",
+        "allow_low_priority_node",
+    }
+)
+"""Template fields that are used as they are: names, numbers and flags."""
 
 
 class AzureBatchJobManagerOperator(BaseOperator):
@@ -142,6 +158,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         "authentication_token_settings": "json",
         "command_line": "bash",
     }
+    _may_hold_secrets: Sequence[str] = tuple(name for name in template_fields if name not in _HOLD_NO_SECRETS)
     operator_extra_links = (*links.LINKS, links.KEPT_LOGS)
     ui_color = "#d9ecff"
 
@@ -224,7 +241,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self._run: JobRun | None = None
         self._killed = False
         self._check_arguments()
-        protect(self)
+        protect(self, self._may_hold_secrets)
 
     @cached_property
     def hook(self) -> AzureBatchJobManagerHook:
@@ -238,8 +255,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """Map as any operator does; secrets are masked in the serialized DAG here too."""
-        templated = {name: veil(plain(kwargs[name])) for name in cls.template_fields if name in kwargs}
-        return super().partial(**{**kwargs, **templated})
+        veiled = {name: veil(plain(kwargs[name])) for name in cls._may_hold_secrets if name in kwargs}
+        return super().partial(**{**kwargs, **veiled})
 
     def _do_render_template_fields(
         self,
@@ -251,9 +268,11 @@ class AzureBatchJobManagerOperator(BaseOperator):
     ) -> None:
         # Mapped tasks come by here as well, not by render_template_fields. What the templates brought in of secrets is
         # masked from now on, and before Airflow stores the rendered fields.
+        if parent is self:
+            renew(self, self._may_hold_secrets)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:
-            protect(self)
+            protect(self, self._may_hold_secrets)
 
     def execute(self, context: Context) -> Any:
         """Submit the job, then wait for it here or in the triggerer."""
@@ -493,7 +512,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
             raise ConfigurationError(f"Task {self.task_id!r}: poll_interval must be positive seconds.")
         try:
             check_result_file(self.result_file)
-            check_keep_logs(self.keep_logs)
+            check_keep_logs(unveil(self.keep_logs))  # veiled already when it comes out of partial()
             _ = self._exit_codes
         except ConfigurationError as error:
             raise ConfigurationError(f"Task {self.task_id!r}: {error}") from None

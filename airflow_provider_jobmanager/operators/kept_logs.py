@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from airflow_provider_jobmanager.batch.job_manager_task import OutputFile, OutputFileBlobContainerDestination
-from airflow_provider_jobmanager.errors import ConfigurationError
+from airflow_provider_jobmanager.batch.values import structure, templated
+from airflow_provider_jobmanager.errors import ConfigurationError, DeserializationError, PayloadError
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.ownership import Owner
@@ -27,8 +28,8 @@ def check_keep_logs(keep_logs: Any) -> None:
     Raises:
         ConfigurationError: as :func:`output_file`.
     """
-    if keep_logs is not None and not hasattr(keep_logs, "iter_references"):  # an XComArg becomes what it has to be
-        _container(keep_logs)
+    if keep_logs is not None and not templated(keep_logs):
+        _container(keep_logs, parse_time=True)
 
 
 def output_file(keep_logs: Any, owner: Owner) -> OutputFile:
@@ -41,6 +42,7 @@ def output_file(keep_logs: Any, owner: Owner) -> OutputFile:
 
     Raises:
         ConfigurationError: it is neither, has an unknown member or no container.
+        PayloadError: the container breaks rules of the Batch service, such as an address that is no URL.
     """
     container = _container(keep_logs)
     if container.path is None:
@@ -68,15 +70,21 @@ def path_of(owner: Owner) -> str:
     return f"{owner.dag_id}/{owner.run_id}/{owner.task_id}{mapped}/{owner.try_number}"
 
 
-def _container(keep_logs: Any) -> OutputFileBlobContainerDestination:
+def _container(keep_logs: Any, *, parse_time: bool = False) -> OutputFileBlobContainerDestination:
     if isinstance(keep_logs, str):
-        keep_logs = {"container_url": keep_logs}
+        spelled = structure(keep_logs)  # a template of the whole mapping renders to its text
+        keep_logs = {"container_url": keep_logs} if spelled is None else spelled
     if not isinstance(keep_logs, (Mapping, OutputFileBlobContainerDestination)):
         raise ConfigurationError(
             "keep_logs must be the URL of a blob container, or a mapping of container_url, path and "
             f"identity_reference, not {type(keep_logs).__name__}."
         )
-    container = OutputFileBlobContainerDestination.from_dict(keep_logs)
+    try:
+        container = OutputFileBlobContainerDestination.from_dict(keep_logs)
+    except DeserializationError as error:
+        raise ConfigurationError(f"keep_logs: {error}") from None
     if container.container_url is None:
         raise ConfigurationError("keep_logs: container_url is missing: the URL of a blob container.")
+    if errors := container.validate(parse_time=parse_time):
+        raise PayloadError("keep_logs", errors)
     return container

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_jobmanager.batch.files import piece, unreadable
+from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, ResultError, ServiceError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def check_result_file(name: Any) -> None:
     Raises:
         ConfigurationError: it is no relative path inside the working directory.
     """
-    if name is None or (isinstance(name, str) and ("{{" in name or "{%" in name)):
+    if name is None or templated(name):
         return
     parts = name.replace("\\", "/").split("/") if isinstance(name, str) else [""]
     if "" in parts or ".." in parts or parts[0].endswith(":"):

@@ -12,13 +12,16 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_jobmanager import masking
+from airflow_provider_jobmanager.batch.marks import marked_names
+from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.masking import Veiled, unveil
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator as Operator
-from airflow_provider_jobmanager.operators.payload import job_of
+from airflow_provider_jobmanager.operators.payload import job_of, request_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OWNER = Owner("d", "t", "r")
 SIGNATURE = "SgnAtUrE%2Bplanted%3D"
 PASSWORD = "planted-pass-word"
 SHORT = "pw1"
@@ -181,3 +184,147 @@ def test_airflows_own_masker_takes_what_is_registered(caplog: pytest.LogCaptureF
 
     assert redact("in a line: registered-one.") == "in a line: ***."
     logging.getLogger("quiet").info("nothing")
+
+
+ENVIRONMENT = [
+    {"name": "DB_PASSWORD", "value": PASSWORD},
+    {"name": "PLAIN", "value": "planted-and-marked", "secret": True},
+    {"name": "SEEN", "value": "shown"},
+]
+WHOLE: dict[str, Any] = {
+    "environment_settings": ENVIRONMENT,
+    "resource_files": [{"http_url": f"https://s.example/c/f?sv=1&sig={SIGNATURE}&se=2", "file_path": "f"}],
+    "container_settings": ARGUMENTS["container_settings"],
+    "job": {"common_environment_settings": {"COMMON_SECRET": "planted-in-common"}},
+    "keep_logs": {"container_url": f"https://s.example/logs?sv=1&sig={SIGNATURE}", "path": "here"},
+}
+
+
+@pytest.mark.parametrize("template", ["{{ params.%s | tojson }}", "{{ params.%s }}"])
+def test_a_whole_structure_that_a_template_brings_as_text(masked: list[str], template: str) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    operator = an_operator(**{name: template % name for name in WHOLE})
+    masked.clear()
+
+    operator.render_template_fields({"params": WHOLE})
+
+    planted = (*SECRETS, "planted-and-marked", "planted-in-common")
+    assert set(planted) <= set(masked)
+    text = json.dumps(_serialize_rendered_fields(operator))
+    for secret in planted:
+        assert secret not in text
+    assert "https://s.example/c/f?sv=1&sig=***&se=2" in text
+    assert "shown" in text
+    body = request_body(operator, OWNER, "j")
+    manager = body["jobManagerTask"]
+    assert [setting["value"] for setting in manager["environmentSettings"]] == [PASSWORD, "planted-and-marked", "shown"]
+    assert manager["resourceFiles"][0]["httpUrl"] == WHOLE["resource_files"][0]["http_url"]
+    assert manager["containerSettings"]["registry"]["password"] == REGISTRY
+    assert manager["outputFiles"][0]["destination"]["container"]["containerUrl"].endswith(SIGNATURE)
+    assert body["commonEnvironmentSettings"][0]["value"] == "planted-in-common"
+    assert marked_names(body) == {"PLAIN"}
+
+
+def test_a_tuple_that_another_task_brings_is_veiled(masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    with DAG("d", schedule=None, render_template_as_native_obj=True) as dag:
+        operator = Operator(task_id="t", command_line="x", pool_id="p", environment_settings="{{ params.env }}")
+    operator.render_template_fields({"params": {"env": tuple(ENVIRONMENT)}, "dag": dag})
+
+    text = json.dumps(_serialize_rendered_fields(operator))
+    assert PASSWORD not in text
+    assert "planted-and-marked" not in text
+    assert "shown" in text
+
+
+NAMES = {
+    "azure_batch_conn_id": "north_batch",
+    "job_id": "north-job",
+    "job_manager_id": "north-manager",
+    "pool_id": "north-pool",
+    "result_file": "north.json",
+    "command_line": "run north",
+    "display_name": "north",
+    "keep_logs": "https://north.example/logs",
+    "container_settings": {"image_name": "north"},
+    "resource_files": [{"http_url": "https://north.example/a", "file_path": "north"}],
+    "output_files": [
+        {
+            "file_pattern": "north",
+            "destination": {"container": {"container_url": "https://north.example/c"}},
+            "upload_options": {"upload_condition": "tasksuccess"},
+        }
+    ],
+    "environment_settings": {"PARTITION_KEY": "north", "AT": "north-east"},
+    "user_identity": {"username": "north"},
+    "application_package_references": [{"application_id": "north", "version": "1"}],
+    "authentication_token_settings": {"access": ["job"]},
+    "constraints": {"max_wall_clock_time": "PT54321S"},
+    "required_slots": "1",
+    "kill_job_on_completion": "true",
+    "run_exclusive": "true",
+    "allow_low_priority_node": "true",
+    "job": {"display_name": "north", "metadata": {"A_KEY": "54321", "at": "north"}},
+    "auto_pool": {
+        "pool_lifetime_option": "job",
+        "auto_pool_id_prefix": "north",
+        "pool": {
+            "vm_size": "north",
+            "virtual_machine_configuration": {
+                "image_reference": {"offer": "north", "publisher": "north", "sku": "north"},
+                "node_agent_sku_id": "north",
+            },
+        },
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*authentication_token_settings is retired:DeprecationWarning")
+@pytest.mark.parametrize("place", ["pool_id", "auto_pool"])
+def test_every_argument_is_sent_whole_though_a_secret_stands_in_it(place: str) -> None:
+    assert {*NAMES} == {*Operator.template_fields}
+    given = {name: value for name, value in NAMES.items() if name == place or name not in {"pool_id", "auto_pool"}}
+    with DAG("d", schedule=None):
+        operator = Operator(task_id="t", **given)
+    never_veiled = SimpleNamespace(**dict.fromkeys(NAMES) | given)
+    expected = job_of(never_veiled, "north-job", OWNER).serialize()
+
+    operator.render_template_fields({})
+
+    assert job_of(operator, operator.job_id, OWNER).serialize() == expected
+    assert "***" not in json.dumps(expected)
+    for name in ("azure_batch_conn_id", "job_id", "job_manager_id", "result_file", "kill_job_on_completion"):
+        assert getattr(operator, name) == given[name]
+
+
+def test_each_run_in_one_process_renders_its_own_secrets() -> None:
+    with DAG("d", schedule=None):
+        operator = Operator(
+            task_id="t",
+            command_line="x --token {{ params.token }}",
+            pool_id="p",
+            environment_settings={"API_TOKEN": "{{ params.token }}"},
+            resource_files=[{"http_url": "https://h/a?sig={{ params.token }}", "file_path": "a"}],
+        )
+    for token in ("one-token", "two-token"):
+        running = operator.prepare_for_execution()
+        running.render_template_fields({"params": {"token": token}})
+        manager = job_of(running, "j").serialize()["jobManagerTask"]
+        assert manager["environmentSettings"] == [{"name": "API_TOKEN", "value": token}]
+        assert manager["commandLine"] == f"x --token {token}"
+        assert manager["resourceFiles"][0]["httpUrl"] == f"https://h/a?sig={token}"
+    assert unveil(operator.environment_settings) == {"API_TOKEN": "{{ params.token }}"}
+
+
+@pytest.mark.parametrize("keep_logs", [WHOLE["keep_logs"], WHOLE["keep_logs"]["container_url"]])
+def test_kept_logs_of_a_mapped_operator(keep_logs: Any) -> None:
+    with DAG("d", schedule=None) as dag:
+        Operator.partial(task_id="t", pool_id="p", keep_logs=keep_logs).expand(command_line=["a", "b"])
+    assert SIGNATURE not in json.dumps(DagSerialization.serialize_dag(dag), default=str)
+
+    operator = dag.get_task("t").unmap({"command_line": "a"})
+
+    (kept,) = job_of(operator, "j", OWNER).serialize()["jobManagerTask"]["outputFiles"]
+    assert kept["destination"]["container"]["containerUrl"] == WHOLE["keep_logs"]["container_url"]

@@ -127,6 +127,19 @@ def test_a_rendered_value_of_the_wrong_form_is_named_without_being_shown() -> No
     assert "hunter2" not in str(caught.value)
 
 
+def test_where_logs_are_kept_may_be_a_template() -> None:
+    operator = an_operator(keep_logs="{{ params.name }}")
+    container = {"container_url": "https://a.blob.core.windows.net/logs?sig=x", "path": "here"}
+    operator.render_template_fields({"params": {"name": container}})
+    (kept,) = body_of(operator)["jobManagerTask"]["outputFiles"]
+    assert kept["destination"]["container"] == {"containerUrl": container["container_url"], "path": "here"}
+
+    wrong = an_operator(keep_logs="{{ params.name }}")
+    wrong.render_template_fields({"params": {"name": "not a URL"}})
+    with pytest.raises(PayloadError, match="keep_logs can't be sent"):
+        body_of(wrong)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -152,6 +165,12 @@ def test_a_rendered_value_of_the_wrong_form_is_named_without_being_shown() -> No
         ({"on_kill_action": "kill"}, "on_kill_action must be"),
         ({"on_finish_action": "drop"}, "on_finish_action must be"),
         ({"poll_interval": 0}, "poll_interval"),
+        (
+            {"keep_logs": "not a URL"},
+            "keep_logs can't be sent to the Batch service:\n  - container_url: expected an http",
+        ),
+        ({"keep_logs": "{'container_url': 'not a URL'}"}, "keep_logs can't be sent to the Batch service"),
+        ({"keep_logs": "{'path': 'x'}"}, "keep_logs: container_url is missing"),
     ],
 )
 def test_what_needs_no_rendering_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], named: str) -> None:
@@ -174,13 +193,19 @@ def test_xcoms_and_mapping_pass_through_parsing() -> None:
         def settings() -> dict[str, Any]:
             return {"priority": 3}
 
+        @task
+        def name() -> str:
+            return "result.json"
+
         Operator(task_id="whole", command_line="x", pool_id="p", job=settings(), resource_files=settings())
+        Operator(task_id="named", command_line="x", pool_id="p", result_file=name(), keep_logs=name())
         Operator.partial(
             task_id="mapped",
             pool_id="p",
             resource_files=[ResourceFile(http_url="https://h/{{ params.name }}", file_path="a")],
         ).expand(command_line=["a", "b", "c"])
 
+    assert dag.get_task("named").upstream_task_ids == {"name", "name__1"}
     assert dag.get_task("whole").upstream_task_ids == {"settings", "settings__1"}
     assert DagSerialization.serialize_dag(dag)
 
@@ -219,6 +244,15 @@ def test_a_dry_run_prints_the_request_body_with_secrets_masked(capsys: pytest.Ca
     assert "shown" in printed
     assert "SECRETSIG" not in printed
     assert "hidden" not in printed
+
+
+def test_a_short_secret_takes_nothing_else_out_of_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
+    an_operator(job_id="job-2021-1", environment_settings={"PIN": {"value": "1", "secret": True}}).dry_run()
+
+    body = json.loads(capsys.readouterr().out)
+    assert body["id"] == "job-2021-1"
+    assert body["jobManagerTask"]["environmentSettings"] == [{"name": "PIN", "value": "***"}]
+    assert {"name": "airflow_try_number", "value": "1"} in body["metadata"]
 
 
 def test_the_authentication_token_is_sent_as_it_is_with_a_warning_and_its_refusal_explained() -> None:
