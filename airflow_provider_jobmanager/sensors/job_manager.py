@@ -207,7 +207,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         # Replaced, not changed: it is the attribute of the class.
         self.start_trigger_args = dataclasses.replace(
             self.start_trigger_args,
-            trigger_kwargs=arguments,
+            trigger_kwargs={**arguments, "deferral_margin": _AFTER_TIMEOUT},
             timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
         )
 

@@ -82,6 +82,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         job_must_exist: whether a job that is not there is lost; False waits for it to appear.
         deadline: time (seconds since the epoch, this machine's clock) when to stop waiting. Airflow's own timeout of
             the deferral is kept clear of, too.
+        deferral_margin: seconds before Airflow's timeout of the deferral when to stop waiting; None for a quarter of
+            the time, at most 15 s. A trigger that begins its task can be given no deadline.
         out_of_sight: seconds without any usable answer of the service after which to stop waiting.
         owner: the try that owns the job, for ending it at the deadline and on a kill; None never ends the job.
         on_kill_action: ``"terminate"`` or ``"leave"`` the job at the deadline and on a kill.
@@ -105,6 +107,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         children_count: bool = False,
         job_must_exist: bool = True,
         deadline: float | None = None,
+        deferral_margin: float | None = None,
         out_of_sight: float = 3600.0,
         owner: dict[str, Any] | None = None,
         on_kill_action: str = "terminate",
@@ -124,6 +127,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         self.children_count = children_count
         self.job_must_exist = job_must_exist
         self.deadline = deadline
+        self.deferral_margin = deferral_margin
         self.out_of_sight = out_of_sight
         self.owner = owner
         self.on_kill_action = on_kill_action
@@ -147,6 +151,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             "children_count",
             "job_must_exist",
             "deadline",
+            "deferral_margin",
             "out_of_sight",
             "owner",
             "on_kill_action",
@@ -415,8 +420,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         stops = [] if self.deadline is None else [self.deadline]
         cut_off = getattr(self, "timeout_after", None)  # set by the triggerer
         if cut_off is not None:
-            left = (cut_off if cut_off.tzinfo else cut_off.replace(tzinfo=timezone.utc)).timestamp() - self._begun
-            stops.append(self._begun + left - min(_LAST_WORD_SECONDS, left / 4))
+            end = (cut_off if cut_off.tzinfo else cut_off.replace(tzinfo=timezone.utc)).timestamp()
+            margin = self.deferral_margin
+            stops.append(end - (min(_LAST_WORD_SECONDS, (end - self._begun) / 4) if margin is None else margin))
         return max(0.0, min(stops) - time.time()) if stops else None
 
     @property

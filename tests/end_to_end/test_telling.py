@@ -36,7 +36,7 @@ with DAG("telling", schedule=None):
     AzureBatchJobManagerOperator(
         task_id="never_starts",
         command_line="/bin/true",
-        start_timeout=60,
+        start_timeout=30,
         **common | {{"pool_id": "nowhere"}},
     )
     AzureBatchJobManagerOperator(
@@ -102,9 +102,9 @@ def test_what_a_deferred_task_tells(airflow: AirflowHome, batch: LocalBatch, sdk
     never = log("never_starts")
     assert "JobTimedOut" in never
     assert never.count("The job manager has not started: There is no pool 'nowhere'") == 1
-    assert "not started within 60 s" in never
+    assert "not started within 30 s" in never
     reason = sdk.get_job(api.xcoms("telling", run, "never_starts")["job_id"]).execution_info.termination_reason
-    assert "not started within 60 s" in reason
+    assert "not started within 30 s" in reason
 
     fails = log("fails")
     assert "| No space left on device" in fails

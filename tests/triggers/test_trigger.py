@@ -21,6 +21,8 @@ from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManage
 from tests.triggers.running import Trigger, event_of, submit, until, verdict_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_jobmanager.local import LocalBatch
 
 OWNER = Owner(dag_id="d", task_id="t", run_id="r", try_number=1, ti_id="ti")
@@ -57,13 +59,16 @@ async def test_a_trigger_of_airflow_3_2_knows_no_task(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("page", [1000, 6])
 async def test_many_jobs_cost_one_poll_and_one_read_each(
-    local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch, page: int
+    local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: int
 ) -> None:
     monkeypatch.setattr("airflow_provider_jobmanager.account._PAGE", page)
     for number in range(20):
-        submit(f"job-{number}", "sleep 1", manager={"runExclusive": False})
+        submit(f"job-{number}", f"until test -e {tmp_path}/go; do sleep 0.2; done", manager={"runExclusive": False})
     local_batch.journal.clear()
-    verdicts = await asyncio.gather(*(verdict_of(Trigger(job_id=f"job-{n}", poll_interval=0.5)) for n in range(20)))
+    runs = [asyncio.ensure_future(verdict_of(Trigger(job_id=f"job-{n}", poll_interval=0.5))) for n in range(20)]
+    await until(lambda: asked(local_batch, "list_jobs") > 1)
+    (tmp_path / "go").touch()
+    verdicts = await asyncio.gather(*runs)
     assert [verdict["status"] for verdict in verdicts] == ["succeeded"] * 20
     assert [verdict["job_id"] for verdict in verdicts] == [f"job-{n}" for n in range(20)]
     assert asked(local_batch, "get_task") == 20
@@ -250,6 +255,15 @@ async def test_the_timeout_of_the_deferral_is_kept_clear_of(zone: timezone | Non
     verdict = await verdict_of(trigger)
     assert verdict["status"] == "timed_out"
     assert datetime.now(timezone.utc) < cut_off
+
+
+async def test_a_margin_makes_a_deadline_of_the_timeout_of_the_deferral() -> None:
+    own("j", "sleep 60")
+    trigger = Trigger(job_id="j", owner=asdict(OWNER), deferral_margin=60.0)
+    begun = datetime.now(timezone.utc)
+    trigger.timeout_after = begun + timedelta(seconds=61)
+    assert (await verdict_of(trigger))["status"] == "timed_out"
+    assert datetime.now(timezone.utc) < begun + timedelta(seconds=30)
 
 
 # -- who goes, and what stays ------------------------------------------------------------------------------------
