@@ -138,6 +138,13 @@ def _registry(seen: Seen) -> None:
     seen.excludes("identity_reference", "username", "password")
 
 
+def _command(seen: Seen) -> None:
+    """No program can be told from blanks. A container has a program of its own."""
+    command = seen.value("command_line")
+    if command and not command.strip() and not seen.given("container_settings"):
+        seen.fault("command_line", "required", "must not be blank")
+
+
 def _environment_setting(seen: Seen) -> None:
     # Neither Linux nor Windows can hold such a variable.
     if "=" in (seen.value("name") or ""):
@@ -302,6 +309,7 @@ def _container_fits(task: Seen, machines: Seen) -> None:
 
 
 RELATIONS: Final[dict[type[Model], tuple[Callable[[Seen], None], ...]]] = {
+    manager.JobManagerTask: (_command,),
     manager.ResourceFile: (_resource_file,),
     manager.OutputFileBlobContainerDestination: (_container_destination,),
     manager.ContainerRegistryReference: (_registry,),
@@ -316,6 +324,8 @@ RELATIONS: Final[dict[type[Model], tuple[Callable[[Seen], None], ...]]] = {
     pool.CifsMountConfiguration: (_mount_path,),
     pool.AzureFileShareConfiguration: (_mount_path,),
     pool.MountConfiguration: (_mount,),
+    job.JobPreparationTask: (_command,),
+    job.JobReleaseTask: (_command,),
     job.AutoPoolSpecification: (_auto_pool,),
     job.PoolInfo: (_pool_info,),
     job.Job: (_job,),

@@ -125,7 +125,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         keep_logs: keep stdout and stderr as blobs: the URL of a container (with a SAS), or a mapping of
             ``container_url``, ``path`` and ``identity_reference``. Batch fails a task whose upload fails.
         result_file: a small JSON file that the job manager leaves in its working directory. Its content is returned;
-            without one the verdict is.
+            without one the verdict is. An auto pool must outlive the job for it (``keep_alive``).
         skip_on_exit_code: exit codes of the job manager, one or several, that skip the task.
         fail_without_retry_on_exit_code: exit codes that fail it for good, whatever retries are left.
     """

@@ -14,6 +14,7 @@ from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
 from airflow_provider_jobmanager.masking import unveil
 from airflow_provider_jobmanager.operators.kept_logs import output_file
+from airflow_provider_jobmanager.operators.result import check_result_pool
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.errors import ServiceRefused
@@ -77,6 +78,7 @@ def job_of(operator: Any, job_id: Any, owner: Owner | None = None) -> Job:
         if operator.pool_id is None
         else {"pool_id": operator.pool_id}
     )
+    check_result_pool(operator.result_file, settings.pool_info.auto_pool_specification)
     settings.job_manager_task = JobManagerTask.from_dict(
         {"id": operator.job_manager_id, **{name: arguments[name] for name in MANAGER_FIELDS}}
     )

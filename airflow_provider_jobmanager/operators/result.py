@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, ResultError, ServiceError
 
 if TYPE_CHECKING:
+    from airflow_provider_jobmanager.batch.job import AutoPoolSpecification
     from airflow_provider_jobmanager.batch.verdict import Verdict
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
@@ -33,6 +35,27 @@ def check_result_file(name: Any) -> None:
         raise ConfigurationError(
             "result_file must be a path relative to the job manager's working directory, such as 'result.json', "
             f"not {name!r}."
+        )
+
+
+def check_result_pool(name: Any, auto_pool: AutoPoolSpecification | None) -> None:
+    """Find a pool that goes with its job, and takes the result file along before it can be read.
+
+    Args:
+        name: the result file, None when there is none.
+        auto_pool: the job's own pool. What is still a template in it is not judged.
+
+    Raises:
+        ConfigurationError: the file would never be there.
+    """
+    if name is None or auto_pool is None:
+        return
+    lifetime, keep = auto_pool.pool_lifetime_option, auto_pool.keep_alive
+    if str(lifetime).lower() == "job" and str(keep).lower() in ("none", "false"):
+        raise ConfigurationError(
+            "result_file: an auto pool whose lifetime is the job's goes as soon as the job is over, and the file with "
+            "it. Set keep_alive in auto_pool and delete the pool yourself, use a pool that exists, or have the manager "
+            "upload its result by output_files."
         )
 
 
@@ -65,12 +88,27 @@ def read_result(hook: AzureBatchJobManagerHook, verdict: Verdict, name: str) -> 
     if len(data) > LIMIT:
         raise ResultError(f"{what} has more than {LIMIT:,} bytes. {_ELSEWHERE}")
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # as it must be possible to store it
+    except UnicodeDecodeError:
+        said = "it is not UTF-8"  # the error's own text would show bytes of the file
+    except UnicodeEncodeError:
+        said = "a text in it has half a surrogate pair"
+    except RecursionError:
+        said = "it is nested too deeply"
     except ValueError as error:
-        # UnicodeDecodeError is a ValueError too; its text would show bytes of the file.
-        said = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise ResultError(f"{what} ({len(data):,} bytes) is not JSON: {said}.") from None
+        said = str(error)
+    else:
+        return value
+    raise ResultError(f"{what} ({len(data):,} bytes) is not JSON that can be returned: {said}.")
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no value of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value

@@ -81,6 +81,7 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (task(id="x" * 65), "id", "pattern"),
     ({"id": "x"}, "command_line", "required"),
     (task(command_line=""), "command_line", "required"),
+    (task(command_line=" \n"), "command_line", "required"),
     (task(command_line="a\0b"), "command_line", "characters"),
     (task(command_line="\ud800"), "command_line", "characters"),
     (task(command_line=["a"]), "command_line", "type"),

@@ -140,6 +140,24 @@ def test_where_logs_are_kept_may_be_a_template() -> None:
         body_of(wrong)
 
 
+OWN_POOL = {
+    "poolLifetimeOption": "Job",
+    "pool": {
+        "vmSize": "standard_d2s_v3",
+        "virtualMachineConfiguration": {
+            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        "targetDedicatedNodes": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("changes", [{"keepAlive": True}, {"keepAlive": "{{ x }}"}])
+def test_a_result_file_goes_with_a_pool_that_outlives_the_job(changes: dict[str, Any]) -> None:
+    an_operator(pool_id=None, auto_pool={**OWN_POOL, **changes}, result_file="r.json")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -149,6 +167,9 @@ def test_where_logs_are_kept_may_be_a_template() -> None:
         ({"job_id": "a/b"}, "job_id"),
         ({"job_manager_id": "a b"}, "job_manager_id"),
         ({"command_line": ""}, "command_line: must not be empty"),
+        ({"command_line": " \n"}, "command_line: must not be blank"),
+        ({"job": {"jobPreparationTask": {"commandLine": " "}}}, "job.job_preparation_task.command_line: must not be"),
+        ({"pool_id": None, "auto_pool": OWN_POOL, "result_file": "r.json"}, "Set keep_alive in auto_pool"),
         ({"kill_job_on_completion": False}, "kill_job_on_completion: false leaves the job without an end"),
         ({"required_slots": 0}, "required_slots"),
         ({"constraints": {"maxretry": 1}}, "did you mean maxTaskRetryCount"),
