@@ -115,6 +115,10 @@ class ServiceRefused(ServiceError):  # noqa: N818 - reads as what happened
         """The same refusal, and what to change."""
         return type(self)(**{**self.__dict__, "hint": hint})
 
+    def without_id(self) -> ServiceRefused:
+        """The same refusal without the id of the request, which differs each time."""
+        return type(self)(**{**self.__dict__, "request_id": ""})
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_refused, (type(self), dict(self.__dict__))
 

@@ -80,7 +80,7 @@ async def limit_start(
             verdict = await wait.client.perform(limit.judge(telling))
             break
         except ServiceError:
-            # The shared poll meets the same trouble, and says so.
+            # Job or manager can't be read: the shared poll meets the same trouble, and says so.
             await asyncio.sleep(wait.interval)
     if verdict is not None:
         wait.leave()  # the job's end, which comes of the stop, is no news then

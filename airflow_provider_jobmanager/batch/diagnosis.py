@@ -8,6 +8,7 @@ what is seen                                           cause
 =====================================================  ======================
 job ``disabled`` or ``disabling``                      ``JobDisabled``
 job ``terminating``, ``completed``, ``deleting``       ``JobEnding``
+pool that may not be read                              ``PoolUnreadable``
 pool 404                                               ``PoolNotFound``
 pool ``deleting``                                      ``PoolDeleting``
 manager ``preparing``                                  ``Preparing``
@@ -39,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from airflow_provider_jobmanager.batch.printable import line
+from airflow_provider_jobmanager.batch.printable import line, named_values, one_line
 from airflow_provider_jobmanager.batch.verdict import moment
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Situation:
         nodes: nodes of the pool.
         preparations: rows of the job's preparation status, one for each node where it was tried.
         now: the service's time, for ages; None leaves them out.
+        problem: what of this the service refused to tell, in words; empty when it told all.
     """
 
     job: Mapping[str, Any]
@@ -77,6 +79,7 @@ class Situation:
     nodes: Sequence[Mapping[str, Any]] = ()
     preparations: Sequence[Mapping[str, Any]] = ()
     now: datetime | None = None
+    problem: str = ""
 
 
 @frozen
@@ -120,7 +123,7 @@ def started_again(manager: Mapping[str, Any]) -> str:
     if retries:
         said.append(f"retry {retries} after a non-zero exit")
     if requeues:
-        said.append(f"requeue {requeues} because its node was taken away by a user")
+        said.append(f"requeue {requeues} by a user's request (node taken away or job disabled)")
     if not said and _text(manager, "previousState") == "running":
         said.append("its node was lost or preempted, which Batch counts as no retry")
     return " and ".join(said)
@@ -133,15 +136,17 @@ def _cause(s: Situation) -> tuple[str, str]:
     if state in ("terminating", "completed", "deleting"):
         return "JobEnding", f"The job is {state}: its job manager will not be started any more."
     where = f"pool {s.pool_id!r}"
-    if s.pool is None:
+    preparing = _text(s.manager, "state") == "preparing"
+    if s.pool is None and s.problem and not preparing:
+        return "PoolUnreadable", f"{_start(where)} can't be read, so why is not known: {s.problem}."
+    if s.pool is None and not s.problem:
         return "PoolNotFound", f"There is no {where}: the job waits until a pool of this id is created."
     if _text(s.pool, "state") == "deleting":
         return "PoolDeleting", f"{_start(where)} is being deleted: nothing will start on it."
-    if _text(s.manager, "state") == "preparing":
+    if preparing:
         return "Preparing", "The job preparation task is running on the job manager's node." + _failed_before(s)
-    if not s.nodes:
-        return _without_nodes(s, s.pool, where)
-    return _with_nodes(s, s.pool, where)
+    pool = s.pool or {}
+    return _with_nodes(s, pool, where) if s.nodes else _without_nodes(s, pool, where)
 
 
 def _without_nodes(s: Situation, pool: Mapping[str, Any], where: str) -> tuple[str, str]:
@@ -194,7 +199,9 @@ def _with_nodes(s: Situation, pool: Mapping[str, Any], where: str) -> tuple[str,
     working = [node for node in nodes if _works(node)]
     if not working:
         return _none_works(s, nodes, where)
-    failed = {str(row.get("nodeId")) for row in _failed_preparations(s)}
+    preparation = s.job.get("jobPreparationTask") or {}
+    needed = preparation.get("waitForSuccess") is not False
+    failed = {str(row.get("nodeId")) for row in _failed_preparations(s)} if needed else set()
     prepared = [node for node in working if str(node.get("id")) not in failed]
     if not prepared:
         return "PreparationFailed", (
@@ -228,6 +235,8 @@ def _none_works(s: Situation, nodes: list[Mapping[str, Any]], where: str) -> tup
 
 def _notes(s: Situation, cause: str) -> tuple[str, ...]:
     notes = []
+    if s.problem and cause != "PoolUnreadable":
+        notes.append(f"Not all could be read: {s.problem}.")
     if s.manager is not None and (again := started_again(s.manager)):
         notes.append(f"The job manager has run before and waits to be started again: {again}.")
     pool = s.pool or {}
@@ -311,9 +320,9 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
 def _error(error: Mapping[str, Any]) -> str:
     code, message = str(error.get("code") or ""), str(error.get("message") or "").split("\nRequestId:")[0].strip()
     said = f"{code}: {message}" if code and message else code or message or "no reason given"
-    values = error.get("values") or error.get("details") or error.get("errorDetails") or ()
-    details = "; ".join(f"{item.get('name')}: {item.get('value')}" for item in values if item.get("value"))
-    return line(f"{said.rstrip('.')} ({details})" if details else said.rstrip("."), longest=500)
+    values = error.get("values") or error.get("details") or error.get("errorDetails")
+    details = "; ".join(f"{name}: {value}" for name, value in named_values(values))
+    return line(one_line(f"{said.rstrip('.')} ({details})" if details else said.rstrip(".")), longest=500)
 
 
 def _wanted(pool: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.printable import Mask, last_lines, line, masked
+from airflow_provider_jobmanager.batch.printable import Mask, last_lines, line, masked, one_line
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Tail:
 def unreadable(error: ServiceError) -> str:
     """Why a file could not be read, in words."""
     code = getattr(error, "code", "") or ""
-    return _REASONS.get(code) or line(str(error), longest=300)
+    # Without the request's id the same trouble reads the same each time, and is told once.
+    said = error.without_id() if isinstance(error, ServiceRefused) else error
+    return _REASONS.get(code) or line(one_line(str(said)), longest=300)
 
 
 @frozen

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
+from airflow_provider_jobmanager.batch.printable import named_values
 from airflow_provider_jobmanager.batch.verdict import moment
 
 if TYPE_CHECKING:
@@ -160,7 +161,12 @@ TABLE: Final = (
     ),
     _Row(
         "The script has Windows line ends: its interpreter's name ends with a carriage return. Save it with LF.",
-        text=r"\^M: bad interpreter|bad interpreter: no such file|\$'\\r'|python3?\\r",
+        text=r"\^M: bad interpreter|\$'\\r'|python3?\\r",
+    ),
+    _Row(
+        "The interpreter in the script's first line is not on the node: install it by the pool's start task or image, "
+        "or name one that is there.",
+        text=r"bad interpreter",
     ),
     _Row(
         "No space is left on the node's disk: use a larger VM size, fewer slots per node, or shorter retention times.",
@@ -198,11 +204,11 @@ def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "
         return _BY_STATUS[verdict.status]
     if verdict.status != "failed":
         return ""
-    details = " ".join(str(item.get("value")) for item in failure.get("details") or ())
+    details = " ".join(value for _, value in named_values(failure.get("details")))
     text = f"{failure.get('message')} {details}\n" + "\n".join(output)
     if _expired((details, *urls), verdict.ended_at):
         text += "\nexpired"
-    if command_line and not verdict.failed_task and not _has_shell(command_line):
+    if command_line.strip() and not verdict.failed_task and not _has_shell(command_line):
         text += f"\ncommand line: {command_line}"
     exit_code = None if verdict.failed_task else verdict.exit_code
     return next((row.hint for row in TABLE if row.fits(code, exit_code, text)), "")

@@ -56,6 +56,12 @@ def one_line(text: str) -> str:
     return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
+def named_values(rows: Any) -> list[tuple[str, str]]:
+    """Names and values from an error's details; what is none of either is left out."""
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, (list, tuple)) else []
+    return [(str(row.get("name")), str(row["value"])) for row in found if row.get("value")]
+
+
 def line(text: str, *, mask: Mask = masked, longest: int = LONGEST_LINE) -> str:
     """One line without line end, terminal sequences, control characters and secrets, and not too long.
 

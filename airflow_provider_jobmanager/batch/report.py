@@ -15,7 +15,7 @@ from airflow_provider_jobmanager.batch.diagnosis import span
 from airflow_provider_jobmanager.batch.files import NO_FILE, Tail, tails, unreadable
 from airflow_provider_jobmanager.batch.hints import hint_for
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.printable import Mask, line, mask_of, masked
+from airflow_provider_jobmanager.batch.printable import Mask, line, mask_of, masked, named_values, one_line
 from airflow_provider_jobmanager.batch.verdict import moment
 from airflow_provider_jobmanager.errors import ServiceError
 
@@ -84,8 +84,8 @@ class Report:
     def facts(self) -> list[str]:
         """The lines before the output's: what, when, why, and what may help."""
         verdict = self.verdict
-        lines = [line(verdict.summary(), longest=600)]
-        lines += [line(f"{name}: {value}", longest=400) for name, value in _details(verdict)]
+        lines = [line(one_line(verdict.summary()), longest=600)]
+        lines += [line(one_line(f"{name}: {value}"), longest=400) for name, value in _details(verdict)]
         if times := _times(verdict):
             lines.append(f"Times: {times}.")
         if self.failed_children:
@@ -210,7 +210,7 @@ def _child(task: Mapping[str, Any], mask: Mask) -> FailedChild:
         str(task.get("id")),
         execution.get("exitCode"),
         str(failure.get("code") or ""),
-        line(str(failure.get("message") or ""), mask=mask, longest=200),
+        line(one_line(str(failure.get("message") or "")), mask=mask, longest=200),
     )
 
 
@@ -218,8 +218,7 @@ def _details(verdict: Verdict) -> list[tuple[str, str]]:
     """What the failure says beyond code and message, without repeating itself."""
     failure = verdict.failure or {}
     said = f"{failure.get('code')} {failure.get('message')}"
-    rows = [(str(item.get("name")), str(item.get("value") or "")) for item in failure.get("details") or ()]
-    found = [(name, value) for name, value in rows if value and value not in said][:5]
+    found = [(name, value) for name, value in named_values(failure.get("details")) if value not in said][:5]
     if category := failure.get("category"):
         found.append(("Category", str(category)))
     return found
@@ -227,12 +226,17 @@ def _details(verdict: Verdict) -> list[tuple[str, str]]:
 
 def _times(verdict: Verdict) -> str:
     created, started, ended = map(moment, (verdict.created_at, verdict.started_at, verdict.ended_at))
+    # After a retry, a requeue or a recovery the service keeps the last start only.
+    again = bool(verdict.retries or verdict.requeues or verdict.recoveries)
     parts = []
     if created and started:
-        parts.append(f"waited {span(started - created)} for a node")
+        waited = span(started - created)
+        parts.append(f"last started {waited} after its creation" if again else f"waited {waited} for a node")
     if started and ended:
-        # After a retry the service keeps the last start only.
-        parts.append(f"ran {span(ended - started)}" + (" (the last time)" if verdict.retries else ""))
+        parts.append(f"ran {span(ended - started)}" + (" (the last time)" if again else ""))
     if created and ended and not started:
-        parts.append(f"waited {span(ended - created)} and never started")
+        lasted = span(ended - created)
+        # Of a job without a manager nobody asked when its tasks started.
+        never = verdict.manager_id and not verdict.failed_task
+        parts.append(f"waited {lasted} and never started" if never else f"ended {lasted} after its creation")
     return ", ".join(parts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.diagnosis import Diagnosis, Situation, diagnose, started_again
+from airflow_provider_jobmanager.batch.files import unreadable
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import ServiceRefused
@@ -66,6 +67,8 @@ def situation(
 ) -> Flow[Situation | None]:
     """Read job, pool, nodes and preparation status; three to five requests.
 
+    A role may allow to read the job alone: then the situation says so.
+
     Args:
         job_id: the job.
         manager: its manager's record, as read a moment ago.
@@ -75,7 +78,8 @@ def situation(
         The situation; None when the job is gone.
 
     Raises:
-        ServiceError: something could not be read.
+        ServiceRefused: the job may not be read.
+        ServiceUnavailable: no usable answer came.
     """
     patience = patience or Patience()
     answer = yield from _found(calls.get("jobs", job_id, select=JOB_SELECT), patience)
@@ -83,13 +87,19 @@ def situation(
         return None
     job: Json = dict(answer.data)
     pool_id = str((job.get("executionInfo") or {}).get("poolId") or (job.get("poolInfo") or {}).get("poolId") or "")
-    pool, nodes = yield from pool_and_nodes(pool_id, patience=patience)
+    pool: Json | None = None
+    nodes: list[Json] = []
     preparations: list[Json] = []
-    if job.get("jobPreparationTask"):
-        status = calls.rows("jobs", job_id, "jobpreparationandreleasetaskstatus", limit=NODES_READ)
-        rows = yield from _found(status, patience)
-        preparations = [] if rows is None else rows.data
-    return Situation(job, manager, pool_id, pool, nodes, preparations, _time_of(answer))
+    problem = ""
+    try:
+        pool, nodes = yield from pool_and_nodes(pool_id, patience=patience)
+        if job.get("jobPreparationTask"):
+            status = calls.rows("jobs", job_id, "jobpreparationandreleasetaskstatus", limit=NODES_READ)
+            rows = yield from _found(status, patience)
+            preparations = [] if rows is None else rows.data
+    except ServiceRefused as refusal:
+        problem = unreadable(refusal).rstrip(".")
+    return Situation(job, manager, pool_id, pool, nodes, preparations, _time_of(answer), problem)
 
 
 def why_not_started(job_id: str, manager_id: str, *, patience: Patience | None = None) -> Flow[Diagnosis | None]:

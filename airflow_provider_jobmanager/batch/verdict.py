@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, fields_dict, frozen
 
+from airflow_provider_jobmanager.batch.printable import one_line
 from airflow_provider_jobmanager.batch.secrets import redact
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Verdict:
             parts.append(f" [{_times(self.requeues, 'requeue', 'requeues')}]")
         if self.recoveries:
             parts.append(f" [{_times(self.recoveries, 'recovery', 'recoveries')} from a lost or preempted node]")
-        return "".join(parts) + "."
+        return one_line("".join(parts) + ".")
 
     def _cause(self) -> str:
         who = f"task {self.failed_task!r}" if self.failed_task else f"job manager {self.manager_id!r}"

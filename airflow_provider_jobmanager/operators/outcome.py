@@ -78,7 +78,11 @@ def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
 def report_on(
     verdict: Verdict, hook: AzureBatchJobManagerHook, log: Any, *, output_told: bool = False
 ) -> Report | None:
-    """Collect and log what a person needs to know of a job that did not end well; None for one that did.
+    """Collect and log what a person needs to know of a job that did not end well.
+
+    Returns:
+        The report; None for a job that ended well, and when a defect of ours stands in the report's way. It must not
+        stand in the way of the verdict.
 
     Args:
         verdict: how the job ended.
@@ -90,8 +94,14 @@ def report_on(
         return None
     from airflow_provider_jobmanager.batch.report import gather  # noqa: PLC0415 - nothing a DAG file needs
 
-    report = hook.perform(gather(verdict))
-    for line in () if output_told else report.output():
+    try:
+        report = hook.perform(gather(verdict))
+        lines = [] if output_told else report.output()
+        report.message()  # what is raised next is made of it: tried here, where a defect does no harm
+    except Exception:
+        log.exception("What else is known of job %s can't be told; how it ended stands.", verdict.job_id)
+        return None
+    for line in lines:
         log.info("%s", line)
     return report
 
@@ -106,8 +116,8 @@ def raise_unless_succeeded(verdict: Verdict, report: Report | None = None, exit_
 
     Raises:
         JobOutcomeError: the job did not succeed; which subclass tells how.
-        AirflowSkipException: it failed with an exit code that skips the task.
-        AirflowFailException: it failed with an exit code that fails the task without a retry.
+        AirflowSkipException: it failed with an exit code that skips the task; ``verdict`` and ``report`` as above.
+        AirflowFailException: it failed with an exit code that fails the task without a retry; likewise.
     """
     if verdict.succeeded:
         return
@@ -115,10 +125,15 @@ def raise_unless_succeeded(verdict: Verdict, report: Report | None = None, exit_
     if exit_codes is not None and verdict.status == "failed" and verdict.failed_task is None:
         from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException  # noqa: PLC0415 - likewise
 
+        ending: Exception | None = None
         if verdict.exit_code in exit_codes.skip:
-            raise AirflowSkipException(f"Skipped because of exit code {verdict.exit_code}. {error}") from error
-        if verdict.exit_code in exit_codes.fail:
-            raise AirflowFailException(f"No retry because of exit code {verdict.exit_code}. {error}") from error
+            ending = AirflowSkipException(f"Skipped because of exit code {verdict.exit_code}. {error}")
+        elif verdict.exit_code in exit_codes.fail:
+            ending = AirflowFailException(f"No retry because of exit code {verdict.exit_code}. {error}")
+        if ending is not None:
+            # Who handles the failure finds the same attributes, whatever the exception.
+            vars(ending).update(verdict=verdict, report=report)
+            raise ending from error
     raise error
 
 

@@ -58,6 +58,14 @@ TABLE = [
     (situation(job=JOB | {"state": "disabling"}), "JobDisabled", "enable it"),
     (situation(job=JOB | {"state": "terminating"}), "JobEnding", "terminating"),
     (situation(pool=None), "PoolNotFound", "There is no pool 'p'"),
+    (situation(pool=None, problem="HTTP 403"), "PoolUnreadable", "can't be read, so why is not known: HTTP 403."),
+    (situation(pool=None, problem="HTTP 403", manager=WAITING | {"state": "preparing"}), "Preparing", "is running"),
+    (situation(problem="HTTP 403"), "Ready", "has a free node"),
+    (
+        situation(job=JOB | {"jobPreparationTask": {"waitForSuccess": False}}, preparations=(failed_preparation(),)),
+        "Ready",
+        "has a free node",
+    ),
     (situation(pool=STEADY | {"state": "deleting"}), "PoolDeleting", "being deleted"),
     (situation(manager={"state": "preparing"}), "Preparing", "preparation task is running"),
     (
@@ -195,12 +203,20 @@ def test_errors_carry_no_secret_and_are_bounded():
     assert len(said) < 900
 
 
+def test_what_is_not_the_cause_is_a_note():
+    assert diagnose(situation(problem="HTTP 403")).notes == ("Not all could be read: HTTP 403.",)
+    ignored = situation(
+        job=JOB | {"jobPreparationTask": {"waitForSuccess": False}}, preparations=(failed_preparation(),)
+    )
+    assert "The job preparation task failed on 1 node" in diagnose(ignored).notes[0]
+
+
 @pytest.mark.parametrize(
     ("manager", "said"),
     [
         (WAITING, ""),
         ({"state": "active", "executionInfo": {"retryCount": 2, "requeueCount": 0}}, "retry 2 after a non-zero exit"),
-        ({"state": "active", "executionInfo": {"retryCount": 0, "requeueCount": 1}}, "taken away by a user"),
+        ({"state": "active", "executionInfo": {"retryCount": 0, "requeueCount": 1}}, "requeue 1 by a user's request"),
         (WAITING | {"previousState": "running"}, "lost or preempted"),
         (WAITING | {"previousState": "preparing"}, ""),
     ],

@@ -65,7 +65,7 @@ def test_a_report_says_what_a_person_needs():
     assert rest == [
         "Message: The task process exited with an unexpected exit code",
         "Category: UserError",
-        "Times: waited 10 s for a node, ran 5 min (the last time).",
+        "Times: last started 10 s after its creation, ran 5 min (the last time).",
         "Failed children: 2: c1 (exit code 2), c2 (BlobNotFound).",
         "Hint: Do better.",
     ]
@@ -76,6 +76,39 @@ def test_a_report_says_what_a_person_needs():
         "stdout.txt of task 'jm' is empty.",
     ]
     assert report.message().endswith("Last lines of stderr.txt:\n  | Traceback\n  | ValueError: no input")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (FAILED.evolve(retries=0), "waited 10 s for a node, ran 5 min."),
+        (FAILED.evolve(retries=0, recoveries=1), "last started 10 s after its creation, ran 5 min (the last time)."),
+        (FAILED.evolve(retries=0, requeues=2), "last started 10 s after its creation, ran 5 min (the last time)."),
+        (FAILED.evolve(started_at=None), "waited 5 min and never started."),
+        (FAILED.evolve(started_at=None, failed_task="c1"), "ended 5 min after its creation."),
+        (FAILED.evolve(started_at=None, manager_id=""), "ended 5 min after its creation."),
+    ],
+)
+def test_times_are_those_that_are_known(verdict, said):
+    assert f"Times: {said}" in Report(verdict).facts()
+
+
+def test_line_ends_in_the_service_s_words_lose_nothing():
+    cancelled = FAILED.evolve(status="cancelled", reason="maintenance\r\nticket 4711", failure=None)
+    assert Report(cancelled).message().startswith("Job 'j' was cancelled (maintenance ticket 4711)")
+    verdict = FAILED.evolve(
+        failure=failure("FileUploadMiscError", "Upload failed.\r\nThe server said no.", Why="a\r\nb")
+    )
+    report = Report(verdict, failed_children=(), notes=())
+    assert "Upload failed. The server said no" in report.facts()[0]
+    assert report.facts()[0].startswith("Job 'j' failed (JMComplete): ")
+    assert "Why: a b" in report.facts()
+
+
+@pytest.mark.parametrize("details", [[None], "text", [{"name": "a"}], None, {"name": "a", "value": "b"}])
+def test_details_of_another_form_are_left_out(details):
+    verdict = FAILED.evolve(failure={"code": "X", "message": "m", "details": details})
+    assert Report(verdict, hint=hint_for(verdict)).message().startswith("Job 'j' failed")
 
 
 def test_everything_in_a_message_is_bounded_and_survives_pickling():
@@ -115,6 +148,13 @@ def test_files_that_cant_be_read_are_said_once():
         (FAILED.evolve(exit_code=-9), [], "", "out of memory"),
         (FAILED, ["write failed: No space left on device"], "", "disk"),
         (FAILED.evolve(exit_code=126), ["./run.sh: /bin/sh^M: bad interpreter"], "", "Windows line ends"),
+        (
+            FAILED.evolve(exit_code=126),
+            ["./run.sh: /usr/bin/python2: bad interpreter: No such file or directory"],
+            "",
+            "interpreter in the script's first line is not on the node",
+        ),
+        (FAILED, [], "  ", ""),
         (FAILED.evolve(failure=failure("BlobNotFound")), [], "", "404"),
         (FAILED.evolve(failure=failure("BlobAccessDenied")), [], "", "403"),
         (

@@ -9,6 +9,7 @@ from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
 from airflow_provider_jobmanager.batch.marks import marks
 from airflow_provider_jobmanager.batch.telling import ATTEMPT_LIMIT, LINES_LIMIT, LOOK_LIMIT, Telling
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.telling import StartLimit
 from tests.batch.conversing import Script, listing
 
 SECRET = "s3cr3t-value"
@@ -91,6 +92,25 @@ def test_why_not_started_is_said_once_per_change():
     assert telling.started
     assert telling.diagnosis == ""
     assert world.look(telling) == []
+
+
+def test_a_pool_that_may_not_be_read_is_said_once_and_ends_no_look():
+    world, telling = World(), Telling("j", "jm")
+
+    def refuse(_call):
+        number = len(world.script.calls)
+        return ServiceRefused(
+            status=403, code="Forbidden", message="No.", request="GET /pools/p", request_id=f"r{number}"
+        )
+
+    world.script.answers["GET /pools/p"] = refuse
+    (said,) = world.look(telling)
+    assert said.startswith("The job manager has not started: Pool 'p' can't be read, so why is not known: ")
+    assert said.endswith(": GET /pools/p: HTTP 403 Forbidden: No.")
+    assert world.look(telling) == []
+    verdict = world.script.perform(StartLimit(5, 0).judge(telling))
+    assert verdict.failure["code"] == "StartTimeout"
+    assert "can't be read" in verdict.failure["message"]
 
 
 def test_a_job_that_will_start_at_once_is_not_talked_about():
@@ -264,6 +284,15 @@ def test_files_that_cant_be_read_are_said_once_and_change_nothing():
     world.trouble = None
     world.files[STDOUT] = b"hello\n"
     assert world.look(telling) == ["[stdout] hello"]
+
+
+def test_trouble_that_differs_by_the_request_s_id_alone_is_said_once():
+    world, telling = World(), Telling("j", "jm", output=True)
+    world.run()
+    for number in range(3):
+        world.trouble = ServiceRefused(status=403, code="Forbidden", message="No.", request_id=f"r{number}")
+        said = world.look(telling)
+        assert sum("can't be read: HTTP 403 Forbidden: No." in line for line in said) == (number == 0)
 
 
 def test_a_flood_costs_bounded_reads_and_lines():

@@ -91,7 +91,7 @@ SIMPLE = {
     ),
     "exit code after retries": (
         {"command_line": sh("exit 4"), "constraints": {"max_task_retry_count": 2}},
-        ("exited with code 4", "[2 retries]", "(the last time)"),
+        ("exited with code 4", "[2 retries]", "last started", "(the last time)"),
     ),
     "program not found": (
         {"command_line": "frobnicate --all"},
@@ -343,6 +343,8 @@ def test_exit_codes_that_mean_something() -> None:
     )
     worked = work(command_line=sh("echo why >&2; exit 7"), fail_without_retry_on_exit_code=7)
     says(worked, AirflowFailException, "No retry because of exit code 7", "  | why")
+    assert worked.error.verdict.exit_code == 7
+    assert worked.error.report.tails
     says(work(command_line=sh("exit 6"), skip_on_exit_code=9, fail_without_retry_on_exit_code=7), JobFailed)
 
 
@@ -393,6 +395,9 @@ def test_results() -> None:
         ('printf "\\377\\376" > r.json', "it is not UTF-8"),
         ("head -c 300000 /dev/zero > r.json", "has more than 262,144 bytes"),
         ("echo NaN > r.json", "NaN is no value of JSON"),
+        ("echo [-1e400] > r.json", "the number -1e400 is too large"),
+        ('printf "\\"\\\\\\\\ud800\\"" > r.json', "half a surrogate pair"),
+        ('head -c 200000 /dev/zero | tr "\\\\0" "[" > r.json', "nested too deeply"),
         ("mkdir r.json", "can't be read"),
     ],
 )
@@ -487,6 +492,26 @@ def test_why_it_does_not_start_and_when_that_is_too_long() -> None:
     job = hook.get_job(worked.job_id)
     assert "not started within 1 s" in job["executionInfo"]["terminateReason"]
     hook.client.close()
+
+
+def test_a_start_timeout_holds_although_the_pool_may_not_be_read(local_batch: LocalBatch) -> None:
+    local_batch.faults.add(path="/pools*", then="answer", status=403, code="InsufficientAccountPermissions")
+    worked = work(command_line=sh("true"), pool_id="nowhere", start_timeout=1, timeout=30)
+    says(worked, JobTimedOut, "StartTimeout", "HTTP 403 InsufficientAccountPermissions")
+    assert worked.text.count("has not started: Pool 'nowhere' can't be read, so why is not known") == 1
+
+
+def test_a_defect_in_the_report_leaves_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_jobmanager.batch import report
+
+    def broken(*_: object, **__: object) -> str:
+        raise LookupError("a defect")
+
+    monkeypatch.setattr(report, "hint_for", broken)
+    worked = work(command_line=sh("exit 3"))
+    says(worked, JobFailed, "exited with code 3", "What else is known of job")
+    assert worked.error.verdict.exit_code == 3
+    assert worked.error.report is None
 
 
 def test_a_start_timeout_does_not_hit_a_job_that_started() -> None:
