@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
     from airflow_provider_jobmanager.local import LocalBatch
+    from tests.azurite import Azurite, Container
 
 # Before anything imports Airflow, which reads its settings and makes its home when it is imported.
 for _name in list(os.environ):
@@ -88,3 +89,18 @@ def airflow(
         home.start()
         home.wait_healthy()
         yield home
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """A real blob service on loopback."""
+    from tests.azurite import running
+
+    with running() as service:
+        yield service
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> Container:
+    """A new container in it."""
+    return azurite.container()

@@ -23,7 +23,7 @@ class Wire:
 
     def __init__(self, batch: LocalBatch) -> None:
         self.batch = batch
-        self.client = httpx.Client(base_url=batch.url, timeout=30)
+        self.client = httpx.Client(base_url=batch.url, timeout=30, trust_env=False)
         self.key = SharedKey(batch.account, batch.key)
 
     def ask(
@@ -42,8 +42,8 @@ class Wire:
             content = json.dumps(body).encode()
         request = self.client.build_request(method, path, content=content, headers=headers)
         if content is not None:
-            request.headers["content-type"] = "application/json; odata=minimalmetadata"
-        request.headers["ocp-date"] = http_date(datetime.now(timezone.utc))
+            request.headers.setdefault("content-type", "application/json; odata=minimalmetadata")
+        request.headers.setdefault("ocp-date", http_date(datetime.now(timezone.utc)))
         parts = urlsplit(str(request.url))
         asking = Asking(method, request.url.raw_path.split(b"?")[0].decode(), parts.query, request.headers)
         request.headers["authorization"] = self.key.sign(asking)

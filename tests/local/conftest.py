@@ -4,20 +4,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import azurite as blobs
+from airflow_provider_jobmanager.local import LocalBatch, Settings
+from tests.local.bare import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
-def azurite() -> Iterator[blobs.Azurite]:
-    """A real blob service on loopback."""
-    with blobs.running() as service:
-        yield service
+@pytest.fixture(scope="module")
+def service() -> Iterator[LocalBatch]:
+    """One service for all tests of a module."""
+    with LocalBatch(Settings(port=0)) as batch:
+        yield batch
 
 
 @pytest.fixture
-def container(azurite: blobs.Azurite) -> blobs.Container:
-    """A new container in it."""
-    return azurite.container()
+def batch(service: LocalBatch) -> LocalBatch:
+    """The service with a clean slate."""
+    service.reset()
+    return service
+
+
+@pytest.fixture
+def wire(batch: LocalBatch) -> Iterator[Wire]:
+    """The bare wire to it."""
+    bare = Wire(batch)
+    yield bare
+    bare.close()

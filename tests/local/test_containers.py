@@ -5,13 +5,13 @@ No engine runs where the tests run, so a script stands in for its command line; 
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, containers
 from tests.local.bare import Wire
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,13 +47,6 @@ def wire() -> Iterator[Wire]:
         wire = Wire(batch)
         yield wire
         wire.close()
-
-
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def run(wire: Wire, command: str, **container: object) -> dict[str, object]:

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
-
 import httpx
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
 from tests.local.bare import Wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.waiting import until
 
 POOL = {"poolInfo": {"poolId": "local"}}
 SLEEP = {"id": "manager", "commandLine": "/bin/sleep 600"}
-
-
-@pytest.fixture(scope="module")
-def batch() -> Iterator[LocalBatch]:
-    with LocalBatch(Settings(port=0)) as batch:
-        yield batch
-
-
-@pytest.fixture
-def wire(batch: LocalBatch) -> Iterator[Wire]:
-    batch.reset()
-    wire = Wire(batch)
-    yield wire
-    wire.close()
-
-
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def control(wire: Wire, method: str, path: str, body: object = None, status: int = 200):

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -17,6 +16,7 @@ from azure.batch import models as sdk
 from azure.core.credentials import AzureNamedKeyCredential
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, SettingsError
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,13 +79,6 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
     for each in started:
         if each.process.poll() is None:
             each.end(signal.SIGKILL)
-
-
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

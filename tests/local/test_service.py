@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,22 +12,11 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, SettingsError
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[LocalBatch]:
-    with LocalBatch(Settings(port=0)) as batch:
-        yield batch
-
-
-@pytest.fixture
-def batch(service: LocalBatch) -> LocalBatch:
-    service.reset()
-    return service
 
 
 def client_of(batch: LocalBatch) -> BatchClient:
@@ -39,13 +27,6 @@ def client_of(batch: LocalBatch) -> BatchClient:
 def client(batch: LocalBatch) -> Iterator[BatchClient]:
     with client_of(batch) as client:
         yield client
-
-
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def managed(job_id: str, command: str, **manager: object) -> sdk.BatchJobCreateOptions:

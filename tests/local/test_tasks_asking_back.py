@@ -8,14 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
-
-from airflow_provider_jobmanager.local import LocalBatch, Settings
-from tests.local.bare import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from airflow_provider_jobmanager.local import LocalBatch
+    from tests.local.bare import Wire
 
 MANAGER = textwrap.dedent(
     """
@@ -29,20 +27,6 @@ MANAGER = textwrap.dedent(
             pass
     """
 )
-
-
-@pytest.fixture(scope="module")
-def batch() -> Iterator[LocalBatch]:
-    with LocalBatch(Settings(port=0)) as batch:
-        yield batch
-
-
-@pytest.fixture
-def wire(batch: LocalBatch) -> Iterator[Wire]:
-    batch.reset()
-    wire = Wire(batch)
-    yield wire
-    wire.close()
 
 
 def manager(command: str) -> dict[str, object]:

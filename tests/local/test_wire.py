@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_jobmanager.local import LocalBatch, Settings, formats, matrix, routes
-from tests.local.bare import Wire
+from airflow_provider_jobmanager.local import formats, matrix, routes
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import httpx
+
+    from tests.local.bare import Wire
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMULA = {"autoScaleFormula": "$TargetDedicatedNodes=2;"}
 POOL = {"poolInfo": {"poolId": "local"}}
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[LocalBatch]:
-    with LocalBatch(Settings(port=0)) as batch:
-        yield batch
-
-
-@pytest.fixture
-def wire(service: LocalBatch) -> Iterator[Wire]:
-    service.reset()
-    wire = Wire(service)
-    yield wire
-    wire.close()
-
-
-def until(condition: Callable[[], object], patience: float = 60.0) -> None:
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
 
 
 def job(wire: Wire, **settings: Any) -> httpx.Response:

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from airflow_provider_jobmanager.local.auth import Asking, SharedKey
-from airflow_provider_jobmanager.local.formats import http_date
+from tests.local import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_jobmanager.local import LocalBatch
+    import httpx
 
-VERSION = "2025-06-01"
-JSON = "application/json; odata=minimalmetadata"
+
 PATIENCE = 60.0
 
 
-class Wire:
-    """Signs and sends; nothing is retried, followed or parsed."""
-
-    def __init__(self, batch: LocalBatch) -> None:
-        self.batch = batch
-        self.key = SharedKey(batch.account, batch.key)
-        self.http = httpx.Client(base_url=batch.url, timeout=30, trust_env=False)
-
-    def close(self) -> None:
-        self.http.close()
+class Wire(bare.Wire):
+    """Signs and sends; nothing is retried, followed or parsed unless asked for."""
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """One request; ``path`` may have a query, to which the version is added."""
-        separator = "&" if "?" in path else "?"
-        target = path if "api-version=" in path else f"{path}{separator}api-version={VERSION}"
-        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        version = None if "api-version=" in path else bare.VERSION
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
-        given.setdefault("ocp-date", http_date(datetime.now(timezone.utc)))
-        if content:
-            given.setdefault("content-type", JSON)
-        request = self.http.build_request(method, target, content=content, headers=given)
-        raw = request.url.raw_path.decode()
-        path, _, query = raw.partition("?")
-        sent = {name.lower(): value for name, value in request.headers.items()}
-        request.headers["Authorization"] = self.key.sign(Asking(method, path, query, sent))
-        return self.http.send(request)
+        if isinstance(body, bytes):
+            return self.ask(method, path, content=body, headers=given, version=version)
+        return self.ask(method, path, body, headers=given, version=version)
 
     def get(self, path: str, **headers: str) -> dict[str, Any]:
         """The JSON of a GET that must succeed."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +26,7 @@ from airflow_provider_jobmanager.errors import (
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from tests.azurite import Container
 from tests.tell.working import Worked, operator, work
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,14 +46,6 @@ def hook() -> Iterator[AzureBatchJobManagerHook]:
     hook = AzureBatchJobManagerHook()
     yield hook
     hook.client.close()
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
-    return found
 
 
 @contextlib.contextmanager

@@ -758,7 +758,7 @@ def test_errors(wire: Wire, row: tuple[str, str, Any, int, str, str, list[str]])
 
 
 def test_a_wrong_key_is_403_and_shows_the_string_to_sign(wire: Wire):
-    answer = wire.http.get(
+    answer = wire.client.get(
         "/jobs?api-version=2025-06-01",
         headers={
             "Authorization": f"SharedKey {wire.batch.account}:d3Jvbmc=",
