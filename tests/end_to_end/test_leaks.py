@@ -47,7 +47,7 @@ def arguments(script, path="good", **more):
         {"name": "VISIBLE", "value": "plainly-visible-setting"},
     ]
     return {
-        "command_line": f"/bin/sh -c 'echo $DB_PASSWORD $API_TOKEN; echo {PASSWORD} >&2; {script}'",
+        "command_line": f"/bin/sh -c 'echo $DB_PASSWORD $API_TOKEN $HARMLESS; echo {PASSWORD} $HARMLESS >&2; {script}'",
         "pool_id": "local",
         "environment_settings": settings,
         "resource_files": [{"http_url": f"{FILES}/{path}?sv=1&sig={SIGNATURE}&se=2", "file_path": "fetched"}],
@@ -62,6 +62,14 @@ with DAG("leaks", schedule=None) as dag:
     AzureBatchJobManagerOperator(task_id="ok_worker", **arguments("true", deferrable=False))
     ok = AzureBatchJobManagerOperator(task_id="ok_deferred", **arguments("true", deferrable=True))
     AzureBatchJobManagerOperator(task_id="fails", **arguments("exit 3", deferrable=True))
+    AzureBatchJobManagerOperator(task_id="streamed", **arguments("sleep 3; exit 3", deferrable=True, stream_logs=True))
+    spelled = arguments("true", deferrable=False)
+    spelled["environment_settings"] = "{{ var.json.spelled_settings | tojson }}"
+    AzureBatchJobManagerOperator(task_id="spelled", **spelled)
+    AzureBatchJobManagerSensor(
+        task_id="sensed", job_id="{{ ti.xcom_pull('streamed', key='job_id') }}", deferrable=True, end_from_trigger=True,
+        trigger_rule="all_done",
+    ).set_upstream(dag.get_task("streamed"))
     AzureBatchJobManagerOperator(task_id="denied", **arguments("true", "denied", deferrable=False))
     AzureBatchJobManagerOperator(
         task_id="retried", retries=1, retry_delay=1, **arguments("exit 4", deferrable=False)
@@ -93,6 +101,8 @@ def planted() -> dict[str, str]:
         "signature": quote(base64.b64encode(randomness.token_bytes(33) + b"\xff\xfe\xfd").decode(), safe=""),
         "rendered": f"rendered-{randomness.token_hex(12)}",
         "marked": f"marked-{randomness.token_hex(12)}",
+        "spelled": f"spelled-{randomness.token_hex(12)}",
+        "spelled and marked": f"spelled-{randomness.token_hex(12)}",
         "account key": base64.b64encode(randomness.token_bytes(64)).decode(),
         "client secret": CLIENT_SECRET,
     }
@@ -139,6 +149,12 @@ def home(
             ),
             "AIRFLOW_VAR_RENDERED_SETTING": planted["rendered"],
             "AIRFLOW_VAR_MARKED_SETTING": planted["marked"],
+            "AIRFLOW_VAR_SPELLED_SETTINGS": json.dumps(
+                [
+                    {"name": "DB_PASSWORD", "value": planted["spelled"]},
+                    {"name": "HARMLESS", "value": planted["spelled and marked"], "secret": True},
+                ]
+            ),
             "PLANTED_PASSWORD": planted["password"],
             "PLANTED_SIGNATURE": planted["signature"],
             "PLANTED_FILES": files.url,
@@ -173,8 +189,20 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
         "ok_worker": "success",
         "ok_deferred": "success",
         "sensor": "success",
+        "spelled": "success",
         **dict.fromkeys(
-            ("fails", "denied", "retried", "killed_worker", "killed_deferred", "invalid", "entra"), "failed"
+            (
+                "fails",
+                "streamed",
+                "sensed",
+                "denied",
+                "retried",
+                "killed_worker",
+                "killed_deferred",
+                "invalid",
+                "entra",
+            ),
+            "failed",
         ),
     }
     strange = [task for task, state in states.items() if state != wanted[task]]
@@ -199,6 +227,9 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
     body = json.dumps(job_of(home, service, run, "ok_worker"))
     for name in ("password", "signature", "rendered", "marked"):
         assert planted[name] in body
+    assert planted["spelled and marked"] in json.dumps(job_of(home, service, run, "spelled"))
+    for task in ("streamed", "sensed"):
+        assert "*** *** ***" in shown[f"log {task} 1"]
     assert entra.issued
     kept = {str(path): path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
     assert sum(VISIBLE.encode() in content for content in kept.values()) >= 2
