@@ -203,25 +203,28 @@ class AzureBatchJobManagerOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._given: dict[str, int] = {}
         self.command_line = command_line
         self.pool_id = pool_id
-        self.auto_pool = plain(auto_pool)
+        self.auto_pool = self._take("auto_pool", auto_pool)
         self.job_id = job_id
         self.job_manager_id = job_manager_id
         self.display_name = display_name
-        self.container_settings = plain(container_settings)
-        self.resource_files = plain(resource_files)
-        self.output_files = plain(output_files)
-        self.environment_settings = plain(environment_settings)
-        self.constraints = plain(constraints)
+        self.container_settings = self._take("container_settings", container_settings)
+        self.resource_files = self._take("resource_files", resource_files)
+        self.output_files = self._take("output_files", output_files)
+        self.environment_settings = self._take("environment_settings", environment_settings)
+        self.constraints = self._take("constraints", constraints)
         self.required_slots = required_slots
         self.kill_job_on_completion = kill_job_on_completion
-        self.user_identity = plain(user_identity)
+        self.user_identity = self._take("user_identity", user_identity)
         self.run_exclusive = run_exclusive
-        self.application_package_references = plain(application_package_references)
-        self.authentication_token_settings = plain(authentication_token_settings)
+        self.application_package_references = self._take(
+            "application_package_references", application_package_references
+        )
+        self.authentication_token_settings = self._take("authentication_token_settings", authentication_token_settings)
         self.allow_low_priority_node = allow_low_priority_node
-        self.job = plain(job)
+        self.job = self._take("job", job)
         self.azure_batch_conn_id = azure_batch_conn_id
         self.deferrable = conf.getboolean("operators", "default_deferrable") if deferrable is None else deferrable
         self.poll_interval = poll_interval
@@ -234,7 +237,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.quota_timeout = quota_timeout
         self.start_timeout = start_timeout
         self.stream_logs = stream_logs
-        self.keep_logs = plain(keep_logs)
+        self.keep_logs = self._take("keep_logs", keep_logs)
         self.result_file = result_file
         self.skip_on_exit_code = skip_on_exit_code
         self.fail_without_retry_on_exit_code = fail_without_retry_on_exit_code
@@ -270,6 +273,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
         # masked from now on, and before Airflow stores the rendered fields.
         if parent is self:
             renew(self, self._may_hold_secrets)
+            # What other tasks brought to a mapped task is data, not templates: Airflow knows it by its identity.
+            brought = [name for name, given in self._given.items() if given in seen_oids]
+            seen_oids.update(id(getattr(self, name)) for name in brought)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:
             protect(self, self._may_hold_secrets)
@@ -350,6 +356,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return self._finish(context, run, verdict or run.wait(self.poll_interval, meanwhile=teller.look), teller)
 
     def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
+        check_result_file(self.result_file)  # what a template came to, before there is a job
         body = request_body(self, run.owner, self.job_id or run.owner.job_id())
         if not self.job_id:
             del body["id"]  # which of the derived ids it is depends on what earlier tries left
@@ -494,6 +501,10 @@ class AzureBatchJobManagerOperator(BaseOperator):
         if self.children is None:
             return str(self.kill_job_on_completion).lower() == "false"
         return self.children == "count"
+
+    def _take(self, name: str, given: Any) -> Any:
+        self._given[name] = id(given)
+        return plain(given)
 
     def _check_arguments(self) -> None:
         """Find at parse time what can be known then."""

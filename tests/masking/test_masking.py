@@ -328,3 +328,20 @@ def test_kept_logs_of_a_mapped_operator(keep_logs: Any) -> None:
 
     (kept,) = job_of(operator, "j", OWNER).serialize()["jobManagerTask"]["outputFiles"]
     assert kept["destination"]["container"]["containerUrl"] == WHOLE["keep_logs"]["container_url"]
+
+
+def test_what_other_tasks_bring_to_a_mapped_task_is_no_template() -> None:
+    brought = [{"DB_PASSWORD": "{{ 1 + 1 }}", "PLAIN": "{{ 2 + 2 }}"}]
+    with DAG("d", schedule=None) as dag:
+        upstream = Operator(task_id="up", command_line="x", pool_id="p")
+        Operator.partial(task_id="t", command_line="{{ 3 + 3 }}", pool_id="p").expand(
+            environment_settings=upstream.output
+        )
+    ti = SimpleNamespace(map_index=0, xcom_pull=lambda **_: brought, task=None)
+    context = {"dag": dag, "dag_run": SimpleNamespace(conf={}), "ti": ti, "expanded_ti_count": 1}
+
+    dag.get_task("t").render_template_fields(context)
+
+    manager = job_of(context["task"], "j").serialize()["jobManagerTask"]
+    assert manager["commandLine"] == "6"
+    assert {each["name"]: each["value"] for each in manager["environmentSettings"]} == brought[0]

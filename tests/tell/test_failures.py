@@ -25,7 +25,7 @@ from airflow_provider_jobmanager.errors import (
 )
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from tests.azurite import Container
-from tests.tell.working import Worked, operator, work
+from tests.tell.working import Worked, context_for, operator, work
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -377,6 +377,18 @@ def test_results() -> None:
     assert worked.xcoms["verdict"]["status"] == "succeeded"
     worked = work(command_line=sh("mkdir out; echo [1, 2] > out/r.json"), result_file="out/r.json")
     assert worked.result == [1, 2]
+
+
+def test_a_result_file_that_a_template_made_wrong_is_found_before_there_is_a_job() -> None:
+    task = operator(command_line="x", result_file="{{ params.name }}")
+    task.render_template_fields({"params": {"name": "../stdout.txt"}})
+    pushed: dict[str, Any] = {}
+
+    with pytest.raises(ConfigurationError, match="result_file must be a path relative"):
+        task.execute(context_for(pushed))
+
+    task.hook.client.close()
+    assert pushed == {}
 
 
 @pytest.mark.parametrize(
