@@ -270,6 +270,7 @@ NAMES = {
     "auto_pool": {
         "pool_lifetime_option": "job",
         "auto_pool_id_prefix": "north",
+        "keep_alive": True,
         "pool": {
             "vm_size": "north",
             "virtual_machine_configuration": {
