@@ -8,6 +8,7 @@ the last lines of its output; the first row that fits is the hint. Codes: the se
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -23,163 +24,173 @@ if TYPE_CHECKING:
 
 
 @frozen
-class _Row:
+class Row:
+    """A cause and what may be done about it.
+
+    Attributes:
+        hint: what may help.
+        codes: the failure has one of these codes, in the service's spelling.
+        exit_codes: the manager exited with one of these.
+        text: a pattern that is found in the failure or in the last lines of the output.
+        seen: that pattern, in words.
+    """
+
     hint: str
-    codes: frozenset[str] = frozenset()
-    exit_codes: frozenset[int] = frozenset()
+    codes: tuple[str, ...] = ()
+    exit_codes: tuple[int, ...] = ()
     text: str = ""
+    seen: str = ""
 
     def fits(self, code: str, exit_code: int | None, text: str) -> bool:
         """Whether all that the row asks for is there; what it leaves out is not asked for."""
-        if self.codes and code not in self.codes:
+        if self.codes and code not in {name.lower() for name in self.codes}:
             return False
         if self.exit_codes and exit_code not in self.exit_codes:
             return False
         return not self.text or re.search(self.text, text, re.IGNORECASE) is not None
 
 
-def _codes(*names: str) -> frozenset[str]:
-    return frozenset(name.lower() for name in names)
-
-
-def _exits(*codes: int) -> frozenset[int]:
-    return frozenset(codes)
-
-
-_BLOBS = _codes("BlobAccessDenied", "ResourceContainerAccessDenied")
+_BLOBS = ("BlobAccessDenied", "ResourceContainerAccessDenied")
 
 TABLE: Final = (
-    _Row(
+    Row(
         "The SAS of a resource file has expired or is not valid yet: make a new one when the task runs, not when the "
         "DAG is parsed, or use an identity.",
         _BLOBS,
         text=r"not valid in the specified time frame|expired|signature not valid",
+        seen="a SAS out of its time",
     ),
-    _Row(
+    Row(
         "A resource file may not be read (403). Check its SAS: expired, or without read (and for containers list) "
         "permission. With an identity: it needs Storage Blob Data Reader, and the pool must have it.",
         _BLOBS,
     ),
-    _Row(
+    Row(
         "A resource file is not there (404). Check its URL and container, and that it was uploaded before the job ran.",
-        _codes("BlobNotFound", "ResourceContainerNotFound"),
+        ("BlobNotFound", "ResourceContainerNotFound"),
     ),
-    _Row(
+    Row(
         "The download of a resource file failed on the way: try again, and check that the node may reach the storage "
         "account (firewall, private endpoint).",
-        _codes(
+        (
             "BlobDownloadTimedOut",
             "BlobDownloadMiscError",
             "ResourceContainerListTimedOut",
             "ResourceContainerListMiscError",
         ),
     ),
-    _Row(
+    Row(
         "The node's disk is full: use a larger VM size, fewer slots per node, or shorter retention times "
         "(constraints.retention_time) of the tasks that run there.",
-        _codes("DiskFull", "ResourceFileWriteFailed", "ResourceFileCreateFailed", "ResourceDirectoryCreateFailed"),
+        ("DiskFull", "ResourceFileWriteFailed", "ResourceFileCreateFailed", "ResourceDirectoryCreateFailed"),
     ),
-    _Row(
+    Row(
         "No shell runs the command line, so variables, pipes and redirections in it were not expanded: write "
         "/bin/sh -c '…' (or cmd /c on Windows) around it.",
-        _codes("CommandProgramNotFound", "CommandLaunchFailed"),
+        ("CommandProgramNotFound", "CommandLaunchFailed"),
         text=r"command line:.*(?:\$|\||>|<|&&|;|`|%\w+%|\*)",
+        seen="a shell's signs in a command line without a shell",
     ),
-    _Row(
+    Row(
         "The program was not found on the node. Give its full path, put it into resource_files (then it lies in the "
         "working directory: ./name), or install it by the pool's start task or image.",
-        _codes("CommandProgramNotFound"),
+        ("CommandProgramNotFound",),
     ),
-    _Row(
+    Row(
         "The program could not be launched: check that it may be executed (file_mode of the resource file, 0755), and "
         "that its first line names an interpreter that is on the node.",
-        _codes("CommandLaunchFailed"),
+        ("CommandLaunchFailed",),
     ),
-    _Row(
+    Row(
         "The container image could not be used: check its name, and that the pool's registry credentials or identity "
         "may pull it.",
-        _codes("ContainerInvalidImage", "ContainerInvalidRegistry", "ContainerInvalidSettings", "ContainerMiscError"),
+        ("ContainerInvalidImage", "ContainerInvalidRegistry", "ContainerInvalidSettings", "ContainerMiscError"),
     ),
-    _Row(
+    Row(
         "An application package could not be deployed: check its id and version, and that the account's auto-storage "
         "still holds it.",
-        _codes("ApplicationPackageError"),
+        ("ApplicationPackageError",),
     ),
-    _Row("A mount of the pool failed: check its configuration and credentials.", _codes("MountConfigurationError")),
-    _Row(
+    Row("A mount of the pool failed: check its configuration and credentials.", ("MountConfigurationError",)),
+    Row(
         "The command was through; uploading its output_files was not. Create the container first (404).",
-        _codes("FileUploadContainerNotFound"),
+        ("FileUploadContainerNotFound",),
     ),
-    _Row(
+    Row(
         "The command was through; uploading its output_files was not: the container's SAS has expired. It must live "
         "until the task ends; an identity does.",
-        _codes("FileUploadAccessDenied"),
+        ("FileUploadAccessDenied",),
         text="expired",
+        seen="a SAS out of its time",
     ),
-    _Row(
+    Row(
         "The command was through; uploading its output_files was not (403). The container's SAS needs write "
         "permission and must live until the task ends; an identity needs Storage Blob Data Contributor.",
-        _codes("FileUploadAccessDenied"),
+        ("FileUploadAccessDenied",),
     ),
-    _Row(
+    Row(
         "The command was through; uploading its output_files was not. fileuploaderr.txt in the task's directory says "
         "more.",
-        _codes("FileUploadConflict", "FileUploadTimedOut", "FileUploadMiscError"),
+        ("FileUploadConflict", "FileUploadTimedOut", "FileUploadMiscError"),
     ),
-    _Row(
+    Row(
         "The account has no quota for the nodes that the auto pool wants: ask for fewer or smaller nodes, or for more "
         "quota.",
-        _codes("AutoPoolCreationFailedWithQuotaReached"),
+        ("AutoPoolCreationFailedWithQuotaReached",),
     ),
-    _Row(
+    Row(
         "The auto pool could not be made: check auto_pool (image, node agent, VM size, formula, packages).",
-        _codes(
+        (
             "InvalidAutoPoolSettings",
             "InvalidAutoScaleFormulaInAutoPool",
             "InvalidApplicationPackageReferencesInAutoPool",
             "InvalidCertificatesInAutoPool",
         ),
     ),
-    _Row(
+    Row(
         "The task's node was lost again and again until the service gave up: is a Spot pool too scarce, or does the "
         "task take its node down (memory)?",
-        _codes("MaxInternalRetryCountReached"),
+        ("MaxInternalRetryCountReached",),
     ),
-    _Row(
+    Row(
         "The task can't be placed on the pool: compare required_slots, containers and affinity with what its nodes "
         "offer.",
-        _codes("TaskSchedulingConstraintFailed"),
+        ("TaskSchedulingConstraintFailed",),
     ),
-    _Row(
+    Row(
         "The task ran longer than its constraints.max_wall_clock_time, and was ended.",
-        _codes("TaskEnded"),
+        ("TaskEnded",),
         text=r"wall ?clock",
+        seen="the wall clock named as the reason",
     ),
-    _Row(
+    Row(
         "The task was ended from outside; on Windows that is also how the end of its max_wall_clock_time looks.",
-        exit_codes=_exits(-1073741510, 3221225786),
+        exit_codes=(-1073741510, 3221225786),
     ),
-    _Row(
+    Row(
         "The script has Windows line ends: its interpreter's name ends with a carriage return. Save it with LF.",
         text=r"\^M: bad interpreter|\$'\\r'|python3?\\r",
+        seen="`^M: bad interpreter` or `\\r` after a program's name in the output",
     ),
-    _Row(
+    Row(
         "The interpreter in the script's first line is not on the node: install it by the pool's start task or image, "
         "or name one that is there.",
         text=r"bad interpreter",
+        seen="`bad interpreter` in the output",
     ),
-    _Row(
+    Row(
         "No space is left on the node's disk: use a larger VM size, fewer slots per node, or shorter retention times.",
         text=r"no space left on device|not enough space on the disk",
+        seen="`No space left on device` in the output",
     ),
-    _Row("The shell did not find the command: is it installed on the node and on PATH?", exit_codes=_exits(127)),
-    _Row("The shell may not execute the command: set the file's mode (file_mode 0755).", exit_codes=_exits(126)),
-    _Row(
+    Row("The shell did not find the command: is it installed on the node and on PATH?", exit_codes=(127,)),
+    Row("The shell may not execute the command: set the file's mode (file_mode 0755).", exit_codes=(126,)),
+    Row(
         "The process was killed (SIGKILL): most often it ran out of memory, or over its wall clock.",
-        exit_codes=_exits(137, -9),
+        exit_codes=(137, -9),
     ),
-    _Row("The process crashed (segmentation fault).", exit_codes=_exits(139, -11)),
-    _Row("The process was told to end (SIGTERM).", exit_codes=_exits(143, -15)),
+    Row("The process crashed (segmentation fault).", exit_codes=(139, -11)),
+    Row("The process was told to end (SIGTERM).", exit_codes=(143, -15)),
 )
 """The rows, the more special before the more general."""
 
@@ -187,6 +198,7 @@ _BY_STATUS: Final = {
     "timed_out": "The job's max_wall_clock_time counts from its creation, so waiting for a node is part of it.",
     "lost": "Somebody deleted the job, or an auto-delete policy did; its output is gone with it.",
 }
+_STATUS_SEEN: Final = {"timed_out": "`MaxWallClockTimeExpiry`", "lost": "it is gone (404 `JobNotFound`)"}
 
 
 def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "", urls: Iterable[str] = ()) -> str:
@@ -234,4 +246,23 @@ def _expired(urls: Iterable[str], ended_at: str | None) -> bool:
 
 def known_codes() -> Mapping[str, str]:
     """Every failure code that has a hint of its own, in lower case."""
-    return {code: row.hint for row in reversed(TABLE) for code in row.codes}
+    return {code.lower(): row.hint for row in reversed(TABLE) for code in row.codes}
+
+
+def catalogue() -> str:
+    """The table as Markdown, for people who look up what they see.
+
+    ``python -m airflow_provider_jobmanager.batch.hints`` prints it.
+    """
+    lines = ["| What is seen | What may help |", "|---|---|"]
+    for row in TABLE:
+        parts = [" or ".join(f"`{code}`" for code in row.codes)]
+        parts.append("exit code " + " or ".join(map(str, row.exit_codes)) if row.exit_codes else "")
+        parts.append(row.seen)
+        lines.append(f"| {', '.join(filter(None, parts))} | {row.hint} |")
+    lines += [f"| the job's end: {name} | {_BY_STATUS[status]} |" for status, name in _STATUS_SEEN.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(catalogue())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
+import airflow_provider_jobmanager
 from airflow_provider_jobmanager.batch.files import Tail, tails
-from airflow_provider_jobmanager.batch.hints import TABLE, hint_for, known_codes
+from airflow_provider_jobmanager.batch.hints import TABLE, catalogue, hint_for, known_codes
 from airflow_provider_jobmanager.batch.report import MESSAGE_LIMIT, FailedChild, Report, gather
 from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import JobFailed, ServiceRefused, ServiceUnavailable
@@ -185,6 +187,15 @@ def test_hints(verdict, output, command, said):
     hint = hint_for(verdict, output, command)
     assert said in hint
     assert bool(said) == bool(hint)
+
+
+def test_the_catalogue_is_the_table():
+    assert (
+        Path(airflow_provider_jobmanager.__file__).with_name("FAILURES.md").read_text().endswith("\n\n" + catalogue())
+    )
+    assert all(bool(row.seen) == bool(row.text) for row in TABLE)
+    assert all(line.count("|") == 3 for line in catalogue().splitlines())
+    assert all(code in catalogue() for code in CODES)
 
 
 def test_the_well_known_codes_have_hints():
