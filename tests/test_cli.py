@@ -49,6 +49,15 @@ def test_the_demo_wants_a_folder_of_its_own(tmp_path: Path, capsys: pytest.Captu
         assert "is not an empty folder; give a new one" in capsys.readouterr().err
 
 
+def test_a_folder_that_can_t_be_made_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["demo", "--folder", "/dev/null/x"])
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--folder /dev/null/x can't be made: Not a directory" in err
+
+
 @pytest.mark.parametrize("command", ["demo", "local"])
 def test_help_names_every_argument_with_a_description(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -65,6 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         folder = Path(tempfile.mkdtemp(prefix="jobmanager-demo-"))
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         arguments.parser.error(f"--folder {folder} is not an empty folder; give a new one")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            arguments.parser.error(f"--folder {folder} can't be made: {error.strerror or error}")
     with _ended_by_sigterm():
         return Demo(folder.resolve()).run()
 

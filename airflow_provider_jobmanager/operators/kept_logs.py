@@ -61,7 +61,9 @@ def address(keep_logs: Any, owner: Owner) -> str:
     container = _container(keep_logs)
     parts = urlsplit(str(container.container_url))
     path = path_of(owner) if container.path is None else str(container.path)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{quote(path.strip('/'))}/stdout.txt"
+    steps = (parts.path.rstrip("/"), quote(path.strip("/")), "stdout.txt")
+    # An empty path is the container itself.
+    return f"{parts.scheme}://{parts.netloc}{'/'.join(step for step in steps if step)}"
 
 
 def path_of(owner: Owner) -> str:

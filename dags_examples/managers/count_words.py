@@ -18,6 +18,7 @@ def count(text: Path, checkpoint: Path) -> int:
     if checkpoint.exists():
         return int(checkpoint.read_text())
     words = len(text.read_text(encoding="utf-8", errors="replace").split())
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and moved, so that a checkpoint is never half a number.
     aside = checkpoint.with_suffix(".new")
     aside.write_text(str(words))
@@ -38,7 +39,9 @@ def main(arguments: list[str]) -> int:
         print(f"no texts in {source}", file=sys.stderr)
         return 1
     target.mkdir(exist_ok=True)
-    counts = {text.name: count(text, target / f"{text.name}.count") for text in texts}
+    # Texts of the same name may lie in different folders.
+    names = {text: text.relative_to(source).as_posix() for text in texts}
+    counts = {name: count(text, target / f"{name}.count") for text, name in names.items()}
     (target / "words.json").write_text(json.dumps(counts))
     print(f"{sum(counts.values())} words in {len(counts)} texts", flush=True)
     return 0
