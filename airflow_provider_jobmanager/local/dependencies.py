@@ -20,18 +20,19 @@ class Dependencies:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._numbers: defaultdict[str, set[int]] = defaultdict(set)
+        self._numbers: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._waiting: defaultdict[str, dict[str, Task]] = defaultdict(dict)
         self._by_id: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._by_range: defaultdict[str, set[str]] = defaultdict(set)
 
     def learn(self, task: Task) -> None:
-        """Take a task into account, new or found on disk."""
+        """Take a task that was found on disk into account."""
         if task.dependency:
             self._add_number(task)
-        depends = task.doc.get("dependsOn")
-        if depends is None or task.state != "active":
-            return
+
+    def wait(self, task: Task) -> None:
+        """Give a task back by :meth:`settle` once nothing holds it back any more."""
+        depends = task.doc.get("dependsOn", {})
         self._waiting[task.job][task.key] = task
         for name in depends.get("taskIds", ()):
             self._by_id[task.job][name.lower()].add(task.key)
@@ -50,7 +51,7 @@ class Dependencies:
                 return False
         numbers = self._numbers[task.job]
         return all(
-            number in numbers
+            numbers.get(number)
             for each in depends.get("taskIdRanges", ())
             for number in range(each["start"], each["end"] + 1)
         )
@@ -59,28 +60,31 @@ class Dependencies:
         """Take the completion of a task into account.
 
         Returns:
-            tasks that may run now.
+            tasks that may run now; each is given once.
         """
-        waiting = self._waiting[task.job]
-        waiting.pop(task.key, None)
+        self.forget(task)
         if not task.dependency:
             return []
         self._add_number(task)
+        waiting = self._waiting[task.job]
         candidates = self._by_id[task.job].get(task.key, set()) | self._by_range[task.job]
-        freed = [waiting[key] for key in candidates if key in waiting and self.satisfied(waiting[key])]
+        freed = [waiting[key] for key in candidates if self.satisfied(waiting[key])]
         for each in freed:
-            del waiting[each.key]
+            self.forget(each)
         return sorted(freed, key=lambda each: each.seq)
 
     def reset(self, task: Task) -> None:
-        """Forget what the completion of a task allowed: it runs again."""
+        """Forget what the completion of a task allowed: it runs again, or it is deleted."""
         if task.key.isdecimal():
-            self._numbers[task.job].discard(int(task.key))
-        self.learn(task)
+            self._numbers[task.job][int(task.key)].discard(task.key)
 
     def forget(self, task: Task) -> None:
-        """Forget a task that is deleted."""
-        self._waiting[task.job].pop(task.key, None)
+        """A task waits for no other any longer."""
+        if self._waiting[task.job].pop(task.key, None) is None:
+            return
+        for name in task.doc["dependsOn"].get("taskIds", ()):
+            self._by_id[task.job][name.lower()].discard(task.key)
+        self._by_range[task.job].discard(task.key)
 
     def forget_job(self, job: str) -> None:
         """Forget a job."""
@@ -91,4 +95,4 @@ class Dependencies:
 
     def _add_number(self, task: Task) -> None:
         if task.key.isdecimal():
-            self._numbers[task.job].add(int(task.key))
+            self._numbers[task.job][int(task.key)].add(task.key)

@@ -30,9 +30,21 @@ class Displacement:
         """The manager of a job waits to run again."""
         self._waiting.add(job.key)
 
-    def over(self, job: Job) -> None:
+    def over(self, job: str) -> None:
         """It waits no longer."""
-        self._waiting.discard(job.key)
+        self._waiting.discard(job)
+
+    def waiting(self, pool: str) -> list[tuple[Job, Task]]:
+        """Managers that wait for a node of a pool to run again, with their jobs."""
+        found = []
+        for key in sorted(self._waiting):
+            job = self.store.jobs.get(key)
+            if job is None or not self.scheduling.stands_in(job, pool) or self.scheduling.is_full(job):
+                continue
+            task = self.store.tasks(key).get(job.doc["jobManagerTask"]["id"])
+            if task is not None and self.scheduling.is_ready(task):
+                found.append((job, task))
+        return found
 
     def is_reserved(self, node: Node) -> bool:
         """Whether nobody else may start there."""
@@ -55,15 +67,12 @@ class Displacement:
 
     def make_room(self, pool: str, nodes: list[Node]) -> None:
         """Empty a node for each manager of a pool that waits to run again and found no room."""
-        for key in sorted(self._waiting):
-            job = self.store.jobs.get(key)
-            if job is not None and self.scheduling.stands_in(job, pool) and not self.scheduling.is_full(job):
-                self._make_room_for(job, nodes)
+        for job, task in self.waiting(pool):
+            self._make_room_for(job, task, nodes)
 
-    def _make_room_for(self, job: Job, nodes: list[Node]) -> None:
-        task = self.store.tasks(job.key).get(job.doc["jobManagerTask"]["id"])
+    def _make_room_for(self, job: Job, task: Task, nodes: list[Node]) -> None:
         held = [name for name, waiting in self._reserved.items() if waiting is task]
-        if task is None or any(node.id in held for node in nodes):
+        if any(node.id in held for node in nodes):
             return
         for name in held:  # that node went away meanwhile
             del self._reserved[name]

@@ -26,6 +26,7 @@ from airflow_provider_jobmanager.local.engine_scaling import Scaling
 from airflow_provider_jobmanager.local.engine_schedules import Schedules
 from airflow_provider_jobmanager.local.engine_scheduling import Scheduling
 from airflow_provider_jobmanager.local.engine_tasks import Tasks
+from airflow_provider_jobmanager.local.launches import Outcome
 from airflow_provider_jobmanager.local.records import Record
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from airflow_provider_jobmanager.local.launches import Launch, Outcome, Run, Runner
+    from airflow_provider_jobmanager.local.launches import Launch, Run, Runner
     from airflow_provider_jobmanager.local.settings import Settings
     from airflow_provider_jobmanager.local.store import Store
 
@@ -69,6 +70,7 @@ class Engine:
         self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._launches: list[Launch] = []
+        self._stillborn: list[Run] = []
         self._depth = 0
         self._make_rules()
         self.clock.follow(self._catch_up, self.wake)
@@ -163,6 +165,15 @@ class Engine:
         """Start a command at the end of the turn, when it is on disk that it runs."""
         self._launches.append(launch)
 
+    def kill(self, run: Run) -> None:
+        """End a run. Of one that was to start at the end of this turn nothing starts; it is over then, too."""
+        kept = [launch for launch in self._launches if launch.run != run]
+        if len(kept) < len(self._launches):
+            self._launches = kept
+            self._stillborn.append(run)
+        else:
+            self.runner.kill(run)
+
     def next_due(self) -> datetime | None:
         """When something happens next."""
         return self._due[0][0] if self._due else None
@@ -189,6 +200,9 @@ class Engine:
     def _settle(self) -> None:
         try:
             self.scheduling.place()
+            while self._stillborn:
+                self.scheduling.exited(self._stillborn.pop(0), Outcome())
+                self.scheduling.place()
         finally:
             self.store.commit()
             launches, self._launches = self._launches, []

@@ -232,10 +232,13 @@ class Nodes:
     def _leave(self, node: Node, state: str, cause: str, tasks: str | None) -> None:
         NODE.move(node.doc, state, cause, self.engine.now())
         node.start_attempt += 1
-        self.engine.runner.kill(Run("start", node.pool, node.id, node.start_attempt - 1, node.seq))
+        self.engine.kill(Run("start", node.pool, node.id, node.start_attempt - 1, node.seq))
         self.store.save(node)
-        if tasks is not None:
-            self._end_tasks(node, tasks)
+        self._end_tasks(node, tasks)
+        for task in self.engine.scheduling.on_node(node.id):
+            if task.state == "preparing":
+                # There is nothing to be completed yet, and the preparation that it waits for ends with the node.
+                self.engine.scheduling.end(task, "user requeue")
         for job in self.store.jobs:
             if node.id in job.prepared:
                 self.engine.scheduling.preparation.node_gone(job, node.id)

@@ -8,7 +8,7 @@ Preparation Task; learn.microsoft.com/azure/batch/batch-job-prep-release).
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.records import Doc, Job, Node, Task
 
 Place = tuple[int, int, str]
+Wants = tuple[int, bool, bool, str]
 
 
 class Scheduling:
@@ -48,20 +49,32 @@ class Scheduling:
     # -- queues -------------------------------------------------------------------------------------------------------
 
     def enqueue(self, job: Job, task: Task) -> None:
-        """Let an active task wait for a node, as soon as nothing it depends on holds it back."""
-        if not self.engine.tasks.dependencies.satisfied(task):
+        """Let an active task wait for a node, as soon as nothing it depends on holds it back.
+
+        One that ran before was free to: whatever became of the tasks it depends on, it is not asked again.
+        """
+        dependencies = self.engine.tasks.dependencies
+        if not task.restarted and not dependencies.satisfied(task):
+            dependencies.wait(task)
             return
-        insort(self._ready[job.key], _place_of(task))
+        dependencies.forget(task)
+        if not self.is_ready(task):
+            insort(self._ready[job.key], _place_of(task))
         if task.is_manager and task.restarted:
             self.displacement.wait(job)
         self.resume(job)
 
     def dequeue(self, task: Task) -> None:
         """An active task waits no longer."""
+        if not self.is_ready(task):
+            return
         ready = self._ready[task.job]
-        place = _place_of(task)
-        if place in ready:
-            ready.remove(place)
+        ready.remove(_place_of(task))
+        job = self.store.jobs.get(task.job)
+        if not ready and job is not None:
+            self.suspend(job)
+        if task.is_manager:
+            self.displacement.over(task.job)
 
     def suspend(self, job: Job) -> None:
         """A job's tasks wait, but none is started."""
@@ -72,13 +85,14 @@ class Scheduling:
 
     def resume(self, job: Job) -> None:
         """A job's ready tasks may start."""
-        if job.state != "active" or not self._ready[job.key] or job.key in self._where:
+        if job.state != "active" or not self._ready[job.key]:
             return
-        pool = job.doc["executionInfo"]["poolId"].lower()
-        place = (-job.doc["priority"], job.seq, job.key)
-        insort(self._jobs[pool], place)
-        self._where[job.key] = pool, place
-        self._stirred.add(pool)
+        if job.key not in self._where:
+            pool = job.doc["executionInfo"]["poolId"].lower()
+            place = (-job.doc["priority"], job.seq, job.key)
+            insort(self._jobs[pool], place)
+            self._where[job.key] = pool, place
+        self.stir(self._where[job.key][0])
 
     def reorder(self, job: Job) -> None:
         """The priority or the pool of a job changed."""
@@ -107,13 +121,15 @@ class Scheduling:
         for node in nodes:
             self.displacement.fill(node)
         room = {node.id: 0 if self.displacement.is_reserved(node) else self.free_slots(node) for node in nodes}
+        for job, manager in self.displacement.waiting(pool):
+            self._place_task(job, manager, self.wants(job, manager), nodes, room)
         hopeless: set[tuple[Any, ...]] = set()
         for _, _, key in list(self._jobs[pool]):
             if not any(room.values()):
                 break
-            job = self.store.jobs.get(key)
-            if job is not None:
-                self._place_job(job, nodes, room, hopeless)
+            found = self.store.jobs.get(key)
+            if found is not None:
+                self._place_job(found, nodes, room, hopeless)
         self.displacement.make_room(pool, nodes)
 
     def _place_job(self, job: Job, nodes: list[Node], room: dict[str, int], hopeless: set[tuple[Any, ...]]) -> None:
@@ -127,22 +143,24 @@ class Scheduling:
             wants = self.wants(job, task)
             if (wants, prepared) in hopeless:
                 continue
-            node = self._choose(job, wants, nodes, room)
-            if node is None:
+            if not self._place_task(job, task, wants, nodes, room):
                 hopeless.add((wants, prepared))
-                continue
-            self.start(job, task, node)
-            room[node.id] = self.free_slots(node)
 
-    def wants(self, job: Job, task: Task) -> tuple[int, bool, bool, str]:
+    def _place_task(self, job: Job, task: Task, wants: Wants, nodes: list[Node], room: dict[str, int]) -> bool:
+        node = self._choose(job, wants, nodes, room)
+        if node is None:
+            return False
+        self.start(job, task, node)
+        room[node.id] = self.free_slots(node)
+        return True
+
+    def wants(self, job: Job, task: Task) -> Wants:
         """Slots, a node for itself, Spot nodes allowed, and the node it would like."""
         manager = job.doc["jobManagerTask"] if task.is_manager else {}
         affinity = task.doc.get("affinityInfo", {}).get("affinityId", "")
         return task.slots, manager.get("runExclusive", False), manager.get("allowLowPriorityNode", True), affinity
 
-    def _choose(
-        self, job: Job, wants: tuple[int, bool, bool, str], nodes: list[Node], room: dict[str, int]
-    ) -> Node | None:
+    def _choose(self, job: Job, wants: Wants, nodes: list[Node], room: dict[str, int]) -> Node | None:
         slots, exclusive, spot, affinity = wants
         fitting = [
             node
@@ -179,7 +197,9 @@ class Scheduling:
 
     def is_ready(self, task: Task) -> bool:
         """Whether nothing but a node is missing for a task."""
-        return _place_of(task) in self._ready[task.job]
+        ready, place = self._ready[task.job], _place_of(task)
+        found = bisect_left(ready, place)
+        return found < len(ready) and ready[found] == place
 
     def is_full(self, job: Job) -> bool:
         """Whether a job runs as many tasks as it may."""
@@ -201,27 +221,23 @@ class Scheduling:
 
     def start(self, job: Job, task: Task, node: Node) -> None:
         """Give a ready task its slots on a node, and run it once its job is prepared there."""
-        self._ready[job.key].remove(_place_of(task))
-        if not self._ready[job.key]:
-            self.suspend(job)
+        prepares = self.preparation.needed(job, node)
+        self.dequeue(task)
+        TASK.move(task.doc, "preparing" if prepares else "running", "node chosen", self.engine.now())
         task.node, task.pool, task.ending = node.id, node.pool, None
         task.attempt += 1
-        if task.is_manager:
-            self.displacement.over(job)
         self._on_node[node.id][task.job, task.key] = task
         self._of_job[job.key][task.key] = task
         self.engine.nodes.task_placed(node)
-        if self.preparation.needed(job, node):
-            TASK.move(task.doc, "preparing", "node chosen", self.engine.now())
+        if prepares:
             self.preparation.begin(job, node)
         else:
-            self._run(job, task, node, "node chosen")
+            self._run(job, task, node)
         self.store.save(task)
 
-    def _run(self, job: Job, task: Task, node: Node, cause: str) -> None:
-        now = self.engine.now()
-        TASK.move(task.doc, "running", cause, now)
-        task.doc["executionInfo"] = {"startTime": formats.timestamp(now, 6), **_counters(task.execution)}
+    def _run(self, job: Job, task: Task, node: Node) -> None:
+        start = formats.timestamp(self.engine.now(), 6)
+        task.doc["executionInfo"] = {"startTime": start, **_counters(task.execution)}
         task.doc["nodeInfo"] = self.engine.launches.node_info(job, task, node)
         self.watch(task)
         self.store.save(task)
@@ -252,7 +268,7 @@ class Scheduling:
             # Nothing of its own runs yet; the preparation goes on for whoever comes next.
             self._over(task, Outcome())
             return
-        self.engine.runner.kill(run_of(task))
+        self.engine.kill(run_of(task))
 
     def end_tasks(self, job: Job, why: str) -> None:
         """End the runs of all tasks of a job."""
@@ -265,7 +281,7 @@ class Scheduling:
         if self._holds(task):
             self._free(task)
             if task.state == "running":
-                self.engine.runner.kill(run_of(task))
+                self.engine.kill(run_of(task))
 
     def lost(self, task: Task) -> None:
         """The node of a task went away under it, or this service did: it runs again and no counter tells."""
@@ -300,7 +316,8 @@ class Scheduling:
             if task.job != job.key or task.state != "preparing":
                 continue
             if ready:
-                self._run(job, task, node, "job prepared")
+                TASK.move(task.doc, "running", "job prepared", self.engine.now())
+                self._run(job, task, node)
             else:
                 self._free(task)
                 self.engine.tasks.send_back(task, "preparation failed")
@@ -318,7 +335,7 @@ class Scheduling:
         for task in list(self._of_job[job.key].values()):
             self.drop(task)
         self.suspend(job)
-        self.displacement.over(job)
+        self.displacement.over(job.key)
         self._ready.pop(job.key, None)
         self._of_job.pop(job.key, None)
         self.engine.tasks.dependencies.forget_job(job.key)

@@ -134,12 +134,14 @@ class Tasks:
         task.cleaned = False
         self.dependencies.reset(task)
         self.store.save(task)
+        self._watch_lifetime(task)
         self.engine.scheduling.enqueue(job, task)
 
     def delete(self, task: Task) -> None:
         """Delete a task with its directory; a running one is ended."""
         self.engine.scheduling.drop(task)
         self.dependencies.forget(task)
+        self.dependencies.reset(task)
         self.remove_files(task)
         self.store.remove(task)
         job = self.store.jobs.get(task.job)
@@ -238,6 +240,7 @@ class Tasks:
         if task.state == "completed":
             self._watch_retention(task)
             return
+        self._watch_lifetime(task)
         if task.state == "active":
             self.engine.scheduling.enqueue(job, task)
             return
@@ -256,10 +259,13 @@ class Tasks:
         doc["executionInfo"] = {"retryCount": 0, "requeueCount": 0}
         task = Task(doc["id"].lower(), doc, self.store.next_seq(), job.key, is_manager=is_manager)
         self.store.save(task)
-        self.dependencies.learn(task)
         self.engine.scheduling.enqueue(job, task)
-        self.engine.after(LIFETIME_SECONDS, now, self._too_old, task)
+        self._watch_lifetime(task)
         return task
+
+    def _watch_lifetime(self, task: Task) -> None:
+        added = formats.parse_timestamp(task.doc["creationTime"])
+        self.engine.after(LIFETIME_SECONDS, added, self._too_old, task)
 
     def _too_old(self, task: Task) -> None:
         if self._exists(task) and task.state != "completed":

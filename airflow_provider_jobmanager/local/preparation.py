@@ -58,7 +58,7 @@ class Preparation:
             if preparation is not None and preparation["state"] == "running":
                 run = Run("preparation", job.key, node_id, entry["attempt"], job.seq)
                 self._given_up.add(run)
-                self.engine.runner.kill(run)
+                self.engine.kill(run)
                 busy.append(node_id)
             elif "jobReleaseTask" in job.doc and release is None:
                 self._run("release", job, node, retry_count=0)
@@ -102,8 +102,8 @@ class Preparation:
     def node_gone(self, job: Job, node_id: str) -> None:
         """A node went away or boots again: what ran there runs no longer, and runs again when it has to."""
         entry = job.prepared[node_id]
-        for kind in PART:
-            self.engine.runner.kill(Run(kind, job.key, node_id, entry["attempt"], job.seq))
+        runs = [Run(kind, job.key, node_id, entry["attempt"], job.seq) for kind in PART]
+        entry["attempt"] = self.store.next_seq()  # the end of those says nothing any more
         preparation = entry.get("jobPreparationTaskExecutionInfo", {})
         release = entry.get("jobReleaseTaskExecutionInfo")
         if release is not None:
@@ -111,6 +111,8 @@ class Preparation:
                 del entry["jobReleaseTaskExecutionInfo"]
         elif preparation.get("state") != "completed" or job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]:
             job.prepared.pop(node_id, None)
+        for run in runs:
+            self.engine.kill(run)
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
 
@@ -125,9 +127,10 @@ class Preparation:
         settings = job.doc[PART[kind]]
         now = self.engine.now()
         entry: dict[str, Any] = job.prepared.setdefault(
-            node.id, {"poolId": self.engine.nodes.pool_id(node), "nodeId": node.id, "attempt": 0}
+            node.id, {"poolId": self.engine.nodes.pool_id(node), "nodeId": node.id}
         )
-        entry["attempt"] += 1
+        # Never the same twice, although the entry of a node that boots again begins anew: it may speak late.
+        entry["attempt"] = self.store.next_seq()
         launch = self.engine.launches.of_part(kind, job, node, entry["attempt"])
         root = self.engine.launches.relative(node, launch.directory)
         info: Doc = {"startTime": formats.timestamp(now, 6), "state": "running", "taskRootDirectory": root}
@@ -154,7 +157,7 @@ class Preparation:
         info = (entry or {}).get(f"{PART[run.kind]}ExecutionInfo", {})
         if entry is not None and entry["attempt"] == run.attempt and info.get("state") == "running":
             self._timed_out.add(run)
-            self.engine.runner.kill(run)
+            self.engine.kill(run)
 
     @staticmethod
     def _info(job: Job, node_id: str, kind: str) -> Doc | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_jobmanager.local import formats
 from airflow_provider_jobmanager.local.errors import BatchError
-from airflow_provider_jobmanager.local.launches import failure
+from airflow_provider_jobmanager.local.launches import Outcome, failure
 from tests.local.rules import Account
 
 if TYPE_CHECKING:
@@ -76,6 +77,22 @@ def test_slots(account: Account):
     account.add(job, "big", requiredSlots=2)
     small = account.add(job, "small")
     assert (account.running(), small.state) == (["big"], "active")
+
+
+def test_a_task_that_fits_nowhere_does_not_keep_the_others_back(account: Account):
+    job = account.create()
+    big, small = account.add(job, "big", requiredSlots=3), account.add(job, "small")
+    assert (big.state, small.state) == ("active", "running")
+
+
+def test_a_job_whose_last_waiting_task_was_deleted_runs_its_next_one(account: Account):
+    other, job = account.create("other"), account.create()
+    busy = account.add(other, "busy", requiredSlots=2)
+    waiting = account.add(job, "waiting")
+    with account.turn():
+        account.engine.tasks.delete(waiting)
+    account.end(busy)
+    assert account.add(job, "next").state == "running"
 
 
 def test_retries_are_counted_and_then_it_failed(account: Account):
@@ -200,6 +217,57 @@ def test_a_failed_task_blocks_unless_it_says_otherwise(account: Account):
     assert (after_strict.state, after_kind.state) == ("active", "running")
 
 
+@pytest.mark.parametrize("depends", [{"taskIds": ["1"]}, {"taskIdRanges": [{"start": 1, "end": 1}]}])
+def test_a_dependency_that_is_satisfied_before_runs_its_task_once(account: Account, depends: dict[str, Any]):
+    job = account.create(usesTaskDependencies=True)
+    account.end(account.add(job, "1"))
+    dependant, other = account.add(job, "dependant", dependsOn=depends), account.add(job, "other")
+    account.end(other)
+    assert (account.running(), dependant.attempt) == (["dependant"], 1)
+    with account.turn():
+        account.engine.tasks.terminate(dependant)
+    assert (dependant.state, account.running()) == ("completed", [])
+
+
+def test_a_dependant_that_waited_for_room_does_not_run_again(account: Account):
+    job = account.create(usesTaskDependencies=True, maxParallelTasks=1)
+    account.end(account.add(job, "1"))
+    busy = account.add(job, "busy")
+    dependant = account.add(job, "dependant", dependsOn={"taskIdRanges": [{"start": 1, "end": 1}]})
+    account.end(busy)
+    account.end(dependant)
+    assert (dependant.state, dependant.attempt, account.running()) == ("completed", 1, [])
+
+
+def test_a_deleted_task_satisfies_no_range(account: Account):
+    job = account.create(usesTaskDependencies=True)
+    three, also_three = account.add(job, "3"), account.add(job, "03")
+    account.end(three)
+    account.end(also_three)
+    depends = {"dependsOn": {"taskIdRanges": [{"start": 3, "end": 3}]}}
+    with account.turn():
+        account.engine.tasks.delete(three)
+    assert account.add(job, "early", **depends).state == "running"
+    with account.turn():
+        account.engine.tasks.delete(also_three)
+    late = account.add(job, "late", **depends)
+    assert late.state == "active"
+    account.end(account.add(job, "003"))
+    assert late.state == "running"
+
+
+def test_a_retry_does_not_ask_for_its_dependencies_again(account: Account):
+    job = account.create(usesTaskDependencies=True)
+    first = account.add(job, "first")
+    account.end(first)
+    depends = {"dependsOn": {"taskIds": ["first"]}, "constraints": {"maxTaskRetryCount": 1}}
+    dependant = account.add(job, "dependant", **depends)
+    with account.turn():
+        account.engine.tasks.delete(first)
+    account.end(dependant, 1)
+    assert (dependant.state, dependant.attempt) == ("running", 2)
+
+
 def test_dependencies_need_a_job_that_uses_them(account: Account):
     with refused("TaskDependenciesNotSpecifiedOnJob"):
         account.add(account.create(), "task", dependsOn={"taskIds": ["a"]})
@@ -302,6 +370,56 @@ def test_a_restarted_manager_displaces_a_task(account: Account):
     assert [task.state for task in strangers] == ["active", "active"]
     assert [task.execution["requeueCount"] for task in strangers] == [0, 0]
     assert [task.state for task in children] == ["active", "active"]
+
+
+def test_a_task_of_the_same_turn_is_not_started_before_a_manager_that_runs_again(tmp_path: Path):
+    account = Account(tmp_path, nodes=1, slots_per_node=1)
+    job = account.managed(constraints={"maxTaskRetryCount": 1})
+    other = account.create("other", priority=500)
+    stranger = account.add(other, "stranger")
+    account.end(account.task(job), 1)
+    assert (account.running(), stranger.state, stranger.attempt) == (["manager"], "active", 0)
+    account.end(account.task(job), 0)
+    account.end(stranger, 0)
+    assert (stranger.state, stranger.attempt) == ("completed", 1)
+
+
+def test_a_task_that_has_to_go_before_it_began_never_begins(tmp_path: Path):
+    account = Account(tmp_path, nodes=1, slots_per_node=1)
+    job = account.create()
+    with account.turn():
+        task = account.engine.tasks.add(job, {"id": "task", "commandLine": "run"})
+        account.engine.scheduling.place()
+        assert task.state == "running"
+        account.engine.tasks.terminate(task)
+    assert (task.state, account.commands.begun) == ("completed", [])
+
+
+def test_a_manager_that_waits_no_longer_displaces_nothing(tmp_path: Path):
+    account = Account(tmp_path, nodes=1, slots_per_node=1)
+    job = account.managed(constraints={"maxTaskRetryCount": 1}, manager={"killJobOnCompletion": False})
+    account.add(job, "child")
+    with account.turn():
+        account.engine.jobs.disable(job, {"disableTasks": "requeue"})
+    account.pass_time()
+    stranger = account.add(account.create("other"), "stranger")
+    with account.turn():
+        account.engine.jobs.enable(job)
+        account.engine.tasks.terminate(account.task(job))
+    assert (account.running(), stranger.attempt) == (["stranger"], 1)
+    account.end(stranger, 0)
+    assert (stranger.state, account.running()) == ("completed", ["child"])
+
+
+def test_a_start_task_of_a_node_that_is_gone_already_never_begins(account: Account):
+    with account.turn():
+        settings = {"vmSize": "s", "targetDedicatedNodes": 1, "startTask": {"commandLine": "run"}}
+        pool = account.engine.pools.create({"id": "brief", **settings})
+    account.engine.clock.move_to(account.engine.now() + timedelta(seconds=1))
+    with account.turn():
+        account.engine.pools.delete(pool)
+    account.pass_time()
+    assert ("brief" in account.engine.store.pools, account.commands.begun) == (False, [])
 
 
 def test_disabled_scheduling(account: Account):
@@ -411,6 +529,49 @@ def test_preparation_comes_first_and_release_last(account: Account):
     account.commands.end(part(account, "release"), 1)
     assert job.state == "completed"
     assert "schedulingError" not in job.doc["executionInfo"]
+
+
+@pytest.mark.parametrize("way", ["resize", "reboot"])
+def test_a_task_in_preparation_does_not_wait_for_a_node_that_leaves(tmp_path: Path, way: str):
+    account = Account(tmp_path, nodes=2)
+    task = account.task(account.managed(**PREPARED))
+    node = account.engine.nodes.find("local", task.node)
+    with account.turn():
+        if way == "resize":
+            body = {"targetDedicatedNodes": 0, "nodeDeallocationOption": "taskcompletion"}
+            account.engine.pools.resize(account.engine.pools.get("local"), body)
+        else:
+            account.engine.nodes.reboot(node, {"nodeRebootOption": "taskcompletion"})
+    account.pass_time()
+    if way == "resize":
+        assert (task.state, task.execution["requeueCount"]) == ("active", 1)
+        assert len(account.engine.store.nodes("local")) == 0
+    else:
+        assert (task.state, task.node != node.id, node.state) == ("preparing", True, "idle")
+
+
+def test_a_late_word_of_a_release_whose_node_went_away_changes_nothing(account: Account):
+    job = account.managed(**PREPARED)
+    account.commands.end(part(account, "preparation"), 0)
+    account.end(account.task(job), 0)
+    account.pass_time()
+    release = part(account, "release")
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.engine.exited(release, Outcome(-9))
+    account.pass_time()
+    assert (job.state, "jobReleaseTaskExecutionInfo" in job.prepared[node_of(account).id]) == ("completed", False)
+
+
+def test_a_late_word_of_a_preparation_is_not_taken_for_that_after_the_boot(account: Account):
+    job = account.managed(**PREPARED)
+    before = part(account, "preparation")
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.pass_time()
+    account.engine.exited(before, Outcome(-9))
+    account.commands.end(part(account, "preparation"), 0)
+    assert account.task(job).state == "running"
 
 
 def test_a_failed_preparation_keeps_the_job_off_that_node(account: Account):

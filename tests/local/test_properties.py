@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_provider_jobmanager.local import engine_jobs, machines
 from airflow_provider_jobmanager.local.errors import BatchError
@@ -24,14 +24,13 @@ SMALL = {"vmSize": "s", "targetDedicatedNodes": 1, "taskSlotsPerNode": 2}
 DISABLING = {"default": {"jobAction": "disable"}}
 LENIENT = {"exitCodes": [{"code": 1, "exitOptions": {"dependencyAction": "satisfy"}}]}
 OPTIONS = st.sampled_from(["requeue", "terminate", "taskcompletion"])
-JOBS = st.sampled_from(["a", "B", "b", "c"])
+JOBS = st.sampled_from(["a", "a", "A", "B", "b", "c"])
 TASKS = st.sampled_from(["1", "02", "2", "x", "manager"])
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={
         "priority": st.sampled_from([-1000, 0, 5]),
         "maxParallelTasks": st.sampled_from([-1, 1, 2]),
-        "usesTaskDependencies": st.booleans(),
         "onAllTasksComplete": st.sampled_from(["noaction", "terminatejob"]),
         "onTaskFailure": st.sampled_from(["noaction", "performexitoptionsjobaction"]),
         "constraints": st.fixed_dictionaries(
@@ -50,6 +49,7 @@ SETTINGS = st.fixed_dictionaries(
             {"commandLine": st.just("run")},
             optional={"waitForSuccess": st.booleans(), "rerunOnNodeRebootAfterSuccess": st.booleans()},
         ),
+        "jobReleaseTask": st.just({"commandLine": "run"}),
         "poolInfo": st.one_of(
             st.just({"poolId": "other"}),
             st.just(
@@ -66,8 +66,10 @@ SETTINGS = st.fixed_dictionaries(
 TASK = st.fixed_dictionaries(
     {},
     optional={
-        "requiredSlots": st.sampled_from([1, 2]),
-        "dependsOn": st.sampled_from([{"taskIds": ["x"]}, {"taskIdRanges": [{"start": 1, "end": 2}]}]),
+        "requiredSlots": st.sampled_from([1, 2, 3]),
+        "dependsOn": st.sampled_from(
+            [{"taskIds": ["x"]}, {"taskIdRanges": [{"start": 1, "end": 1}]}, {"taskIdRanges": [{"start": 1, "end": 2}]}]
+        ),
         "constraints": st.just({"maxWallClockTime": "PT1M", "retentionTime": "PT1M"}),
         "exitConditions": st.sampled_from([DISABLING, LENIENT]),
     },
@@ -86,6 +88,7 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
         self.root = Path(tempfile.mkdtemp(prefix="jobmanager-test-"))
         self.account = Account(self.root, database=self.root / "state", nodes=2, slots_per_node=2)
         self.engine = self.account.engine
+        self.terminated: list[Any] = []
 
     def teardown(self) -> None:
         try:
@@ -95,14 +98,13 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
 
     def nothing_stays_where_it_only_passes(self) -> None:
         for _ in range(100):
-            for run in sorted(self.account.commands.running, key=str):
-                if run in self.account.commands.running:
-                    self.account.commands.end(run, 0)
+            self.all_commands_end()
             self.account.pass_time(1000)
             if not self.account.commands.running:
                 break
         for job in self.engine.store.jobs:
             assert job.state not in machines.JOB.passing
+            assert job.state == "completed" or (job.key, job.seq) not in self.terminated
             assert not [task for task in self.engine.store.tasks(job.key) if task.state in ("running", "preparing")]
         for pool in self.engine.store.pools:
             assert (pool.state, pool.doc["allocationState"]) == ("active", "steady")
@@ -126,21 +128,41 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
             found = self.engine.tasks.get(self.engine.jobs.get(job), task)
             args = (self.engine.jobs.get(job),) if action == "reactivate" else ()
             getattr(self.engine.tasks, action)(*args, found)
+            ended.extend([found] if action == "terminate" else [])
 
+        ended: list[Any] = []
         self.ask(act)
+        assert all(found.state == "completed" for found in ended)
 
     @rule(name=JOBS, settings=SETTINGS)
     def create_job(self, name: str, settings: dict[str, Any]) -> None:
-        self.ask(self.engine.jobs.create, {"id": name, "poolInfo": {"poolId": "local"}, **settings})
+        body = {"id": name, "poolInfo": {"poolId": "local"}, "usesTaskDependencies": True, **settings}
+        if "jobPreparationTask" not in body:
+            body.pop("jobReleaseTask", None)
+        self.ask(self.engine.jobs.create, body)
 
-    @rule(job=JOBS, task=TASKS, settings=TASK)
-    def add_task(self, job: str, task: str, settings: dict[str, Any]) -> None:
-        body = {"id": task, "commandLine": "run", **settings}
-        self.ask(lambda: self.engine.tasks.add(self.engine.jobs.changeable(job), body))
+    @initialize(settings=st.one_of(st.just({}), SETTINGS))
+    def there_is_a_job(self, settings: dict[str, Any]) -> None:
+        self.create_job("a", settings)
+
+    @rule(job=JOBS, tasks=st.lists(st.tuples(TASKS, TASK), min_size=1, max_size=4))
+    def add_tasks(self, job: str, tasks: list[tuple[str, dict[str, Any]]]) -> None:
+        for task, more in tasks:
+            body = {"id": task, "commandLine": "run", **more}
+            self.ask(self.add, job, body)
+            self.nothing_waits_that_could_run()
+
+    def add(self, job: str, body: dict[str, Any]) -> None:
+        self.engine.tasks.add(self.engine.jobs.changeable(job), body)
 
     @rule(job=JOBS, force=st.booleans())
     def terminate_job(self, job: str, force: bool) -> None:
-        self.with_job(job, "terminate", None, force=force)
+        def act() -> None:
+            found = self.engine.jobs.get(job)
+            self.engine.jobs.terminate(found, None, force=force)
+            self.terminated.append((found.key, found.seq))
+
+        self.ask(act)
 
     @rule(job=JOBS, force=st.booleans())
     def delete_job(self, job: str, force: bool) -> None:
@@ -168,6 +190,12 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
     def a_command_ends(self, data: st.DataObject, exit_code: int) -> None:
         runs = sorted(self.account.commands.running, key=str)
         self.account.commands.end(data.draw(st.sampled_from(runs)), exit_code)
+
+    @rule()
+    def all_commands_end(self) -> None:
+        for run in sorted(self.account.commands.running, key=str):
+            if run in self.account.commands.running:
+                self.account.commands.end(run, 0)
 
     @precondition(lambda self: self.account.commands.running)
     @rule(data=st.data())
@@ -241,6 +269,47 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
                 assert not alone or len(tasks) == 1
 
     @invariant()
+    def nothing_waits_that_could_run(self) -> None:
+        for job in self.engine.store.jobs:
+            pool = self.engine.store.pools.get(job.doc["executionInfo"]["poolId"])
+            if job.state != "active" or pool is None:
+                continue
+            tasks = list(self.engine.store.tasks(job.key))
+            holding = [task for task in tasks if task.state in ("running", "preparing")]
+            if 0 <= job.doc["maxParallelTasks"] <= len(holding):
+                continue
+            nodes = list(self.engine.store.nodes(pool.key))
+            for task in tasks:
+                if task.state == "active" and self.is_free_to_run(task):
+                    assert not [node.id for node in nodes if self.has_room(node, pool, job, task)], (job.key, task.key)
+
+    def is_free_to_run(self, task: Any) -> bool:
+        tasks = list(self.engine.store.tasks(task.job))
+        done = [each for each in tasks if each.state == "completed" and each.dependency]
+        ids, numbers = {each.key for each in done}, {int(each.key) for each in done if each.key.isdecimal()}
+        depends = task.doc.get("dependsOn", {})
+        wanted = {n for each in depends.get("taskIdRanges", ()) for n in range(each["start"], each["end"] + 1)}
+        return wanted <= numbers and {name.lower() for name in depends.get("taskIds", ())} <= ids
+
+    def has_room(self, node: Any, pool: Any, job: Any, task: Any) -> bool:
+        there = [
+            each
+            for other in self.engine.store.jobs
+            for each in self.engine.store.tasks(other.key)
+            if each.node == node.id and each.state in ("running", "preparing")
+        ]
+        if (self.is_exclusive(task) and there) or any(self.is_exclusive(each) for each in there):
+            return False
+        manager = job.doc["jobManagerTask"] if task.is_manager else {}
+        return (
+            node.state in ("idle", "running")
+            and node.doc["schedulingState"] == "enabled"
+            and (node.dedicated or manager.get("allowLowPriorityNode", True))
+            and job.key not in node.ineligible
+            and sum(each.slots for each in there) + task.slots <= pool.doc["taskSlotsPerNode"]
+        )
+
+    @invariant()
     def what_runs_is_what_the_records_say(self) -> None:
         running = {
             (task.job, task.key, task.attempt)
@@ -248,8 +317,9 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
             for task in self.engine.store.tasks(job.key)
             if task.state == "running"
         }
-        commands = {(run.owner, run.name, run.attempt) for run in self.account.commands.running if run.kind == "task"}
-        assert commands == running
+        begun = [run for run in self.account.commands.running if run.kind == "task"]
+        assert {(run.owner, run.name, run.attempt) for run in begun} == running
+        assert len(begun) == len(running)
 
     @invariant()
     def a_completed_job_holds_nothing(self) -> None:
@@ -270,5 +340,5 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
 
 TestAccount = Account_.TestCase
 TestAccount.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
