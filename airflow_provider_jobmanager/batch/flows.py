@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, judge, manager_id_of
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, children_count_in, judge, manager_id_of
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def read_verdict(
     job_id: str,
     *,
     wait_for: WaitFor = "job",
-    children_count: bool = False,
+    children_count: bool | None = None,
     job: Mapping[str, Any] | None = None,
     manager_id: str = "",
     patience: Patience | None = None,
@@ -52,7 +52,8 @@ def read_verdict(
     Args:
         job_id: the job.
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone.
-        children_count: whether failed children make an otherwise succeeded job fail.
+        children_count: whether failed children make an otherwise succeeded job fail; None for when the job outlives
+            its manager.
         job: what a list said of the job a moment ago, to save a request.
         manager_id: the manager's id when known, to save another.
         patience: how long to put up with a service that gives no usable answer.
@@ -70,6 +71,8 @@ def read_verdict(
     if state != "completed" and wait_for == "job":
         return None
     manager_id = manager_id or manager_id_of(job)
+    if children_count is None:
+        children_count = children_count_in(job)
     pauses = iter(settle)
     while True:
         manager = failed = culprit = None

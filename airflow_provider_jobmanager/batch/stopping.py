@@ -121,7 +121,7 @@ def stop_at_deadline(
     *,
     created_at: str | None = None,
     wait_for: WaitFor = "job",
-    children_count: bool = False,
+    children_count: bool | None = None,
     manager_id: str = "",
     patience: Patience | None = None,
 ) -> Flow[Verdict]:

@@ -86,7 +86,7 @@ def submit(
     since: datetime | None = None,
     in_doubt: bool = False,
     wait_for: WaitFor = "job",
-    children_count: bool = False,
+    children_count: bool | None = None,
     about_to: Callable[[str], object] = str,
     patience: Patience | None = None,
 ) -> Flow[Submission]:
@@ -103,7 +103,7 @@ def submit(
             for jobs of its round from then on. Their ids may contain the number of the try.
         in_doubt: whether this try may have submitted before.
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone decides how an earlier job ended.
-        children_count: whether failed children make an otherwise succeeded job fail.
+        children_count: whether failed children make an otherwise succeeded job fail; None as in ``read_verdict``.
         about_to: told the id of each job before it is asked for, so that a kill in between knows what to look for.
         patience: how long to put up with a service that gives no usable answer.
 
@@ -190,7 +190,9 @@ def _found(job_id: str, patience: Patience) -> Flow[Submission | None]:
     return Submission(job, adopted=True)
 
 
-def _worth_taking(job: Json, wait_for: WaitFor, patience: Patience, *, children_count: bool) -> Flow[Submission | None]:
+def _worth_taking(
+    job: Json, wait_for: WaitFor, patience: Patience, *, children_count: bool | None
+) -> Flow[Submission | None]:
     """An earlier try's job, when it still runs or ended well; None when the work has to be done anew."""
     state = str(job.get("state")).lower()
     if state == "deleting":

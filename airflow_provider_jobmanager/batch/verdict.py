@@ -200,6 +200,14 @@ def judge(
     return facts.evolve(status="failed", failure=facts.failure or _said("NoReason", "The job ended without a reason"))
 
 
+def children_count_in(job: Mapping[str, Any]) -> bool:
+    """Whether failed children make a job fail where nobody says: if its manager's end does not end it, its tasks do.
+
+    A manager whose end does end the job answers for its children; a job without a manager is taken at its word.
+    """
+    return not _kills_job(job)
+
+
 def manager_id_of(job: Mapping[str, Any]) -> str:
     """Id of the job's manager task; empty when it has none."""
     return str((job.get("jobManagerTask") or {}).get("id") or "")

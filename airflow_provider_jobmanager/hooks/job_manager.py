@@ -131,8 +131,17 @@ class AzureBatchJobManagerHook(BaseHook):
         """
         return self.perform(stopping.remove(job_id, owner=owner, created_at=created_at))
 
-    def get_verdict(self, job_id: str, *, wait_for: WaitFor = "job", children_count: bool = False) -> Verdict | None:
-        """How the job ended and why; None while it goes on."""
+    def get_verdict(
+        self, job_id: str, *, wait_for: WaitFor = "job", children_count: bool | None = None
+    ) -> Verdict | None:
+        """How the job ended and why; None while it goes on.
+
+        Args:
+            job_id: the job.
+            wait_for: the end of the whole ``"job"`` or of the ``"job_manager"`` alone.
+            children_count: whether failed children make an otherwise succeeded job fail; None for when the job outlives
+                its manager (its ``killJobOnCompletion`` is false).
+        """
         return self.perform(flows.read_verdict(job_id, wait_for=wait_for, children_count=children_count))
 
     def test_connection(self) -> tuple[bool, str]:

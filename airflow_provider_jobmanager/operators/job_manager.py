@@ -433,7 +433,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         verdict = teller.last(verdict)
         context["ti"].xcom_push(key=XCOM_VERDICT, value=verdict.as_dict())
         self.log.info("%s", verdict.summary())
-        if self.wait_for == "job_manager" and str(self.kill_job_on_completion).lower() == "false":
+        if self.wait_for == "job_manager" and str(self.kill_job_on_completion).strip().lower() == "false":
             self.log.info("Only its manager was waited for: job %s may go on without this task.", run.job_id)
         report = report_on(
             verdict, self.hook, self.log, output_told=teller.telling.told_all and not verdict.failed_task
@@ -497,10 +497,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return began + min(limits) if limits else None
 
     @property
-    def _children_count(self) -> bool:
-        if self.children is None:
-            return str(self.kill_job_on_completion).lower() == "false"
-        return self.children == "count"
+    def _children_count(self) -> bool | None:
+        return None if self.children is None else self.children == "count"
 
     def _take(self, name: str, given: Any) -> Any:
         self._given[name] = id(given)

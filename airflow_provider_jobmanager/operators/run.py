@@ -41,7 +41,8 @@ class JobRun:
         owner: the try.
         log: the task's log.
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone.
-        children_count: whether failed children make an otherwise succeeded job fail.
+        children_count: whether failed children make an otherwise succeeded job fail; None for when it outlives its
+            manager.
         manager_id: id of the job manager task.
         may_stop: whether a killed task, or one out of time, ends its job.
         out_of_sight: seconds without any usable answer after which to stop waiting.
@@ -56,7 +57,7 @@ class JobRun:
     owner: Owner
     log: Any
     wait_for: WaitFor = "job"
-    children_count: bool = False
+    children_count: bool | None = None
     manager_id: str = ""
     may_stop: bool = True
     out_of_sight: float = 3600.0

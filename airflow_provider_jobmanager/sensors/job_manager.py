@@ -61,7 +61,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             wait begins; a schedule that has made no job yet is waited for.
         azure_batch_conn_id: connection to the Batch account; templated.
         wait_for: the end of the whole ``"job"`` (as ``killJobOnCompletion`` causes it), or of the ``"job_manager"``.
-        children: ``"count"`` or ``"ignore"`` failed child tasks of an otherwise succeeded job.
+        children: ``"count"`` or ``"ignore"`` failed child tasks of an otherwise succeeded job. Default: they count when
+            the job's ``killJobOnCompletion`` is false, since then nobody but the job's tasks says how it went.
         job_must_exist: False waits for a job that is not there yet; True fails when it is not there.
         deferrable: wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``. Otherwise ``mode``
             is ``"poke"`` or ``"reschedule"`` as with any sensor, and ``poke_interval`` holds.
@@ -87,7 +88,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         job_schedule_id: str | None = None,
         azure_batch_conn_id: str = DEFAULT_CONN_ID,
         wait_for: WaitFor = "job",
-        children: str = "ignore",
+        children: str | None = None,
         job_must_exist: bool = True,
         deferrable: bool | None = None,
         start_from_trigger: bool = False,
@@ -178,6 +179,10 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
         )
 
+    @property
+    def _children_count(self) -> bool | None:
+        return None if self.children is None else self.children == "count"
+
     def _trigger_arguments(self) -> dict[str, Any]:
         return {
             # The text of an XComArg is a template of the same meaning.
@@ -186,7 +191,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             "azure_batch_conn_id": str(self.azure_batch_conn_id),
             "poll_interval": self.poll_interval,
             "wait_for": self.wait_for,
-            "children_count": self.children == "count",
+            "children_count": self._children_count,
             "job_must_exist": self.job_must_exist,
             "out_of_sight": self.out_of_sight,
             "end_from_trigger": self.end_from_trigger,
@@ -235,7 +240,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
                 job_id,
                 job=job,
                 wait_for=self.wait_for,
-                children_count=self.children == "count",
+                children_count=self._children_count,
                 patience=patience,
             )
         )
@@ -260,9 +265,9 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
     def _check_arguments(self, *, start_from_trigger: bool) -> None:
         """Find at parse time what can be known then."""
-        for name, allowed in (("wait_for", ("job", "job_manager")), ("children", ("count", "ignore"))):
+        for name, allowed in (("wait_for", ("job", "job_manager")), ("children", (None, "count", "ignore"))):
             if getattr(self, name) not in allowed:
-                choices = " or ".join(map(repr, allowed))
+                choices = " or ".join(repr(value) for value in allowed if value is not None)
                 raise self._wrong(f"{name} must be {choices}, not {getattr(self, name)!r}.")
         if (self.job_id is None) == (self.job_schedule_id is None):
             raise self._wrong("give exactly one of job_id and job_schedule_id.")

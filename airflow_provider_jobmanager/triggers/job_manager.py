@@ -78,7 +78,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         wait_for: the end of the ``"job"``, or of the ``"job_manager"`` alone.
         manager_id: id of the job manager task; learned from the job when empty.
         created_at: the job's creation time (ISO 8601), which tells it from a later job of the same id.
-        children_count: whether failed children make an otherwise succeeded job fail.
+        children_count: whether failed children make an otherwise succeeded job fail; None for when the job outlives
+            its manager (its ``killJobOnCompletion`` is false).
         job_must_exist: whether a job that is not there is lost; False waits for it to appear.
         deadline: time (seconds since the epoch, this machine's clock) when to stop waiting. Airflow's own timeout of
             the deferral is kept clear of, too.
@@ -104,7 +105,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         wait_for: WaitFor = "job",
         manager_id: str = "",
         created_at: str | None = None,
-        children_count: bool = False,
+        children_count: bool | None = None,
         job_must_exist: bool = True,
         deadline: float | None = None,
         deferral_margin: float | None = None,

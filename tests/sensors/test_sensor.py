@@ -13,6 +13,7 @@ from airflow.sdk import DAG, XComArg, task
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 from airflow.serialization.serialized_objects import DagSerialization
 
+from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.errors import (
     AccountError,
     ConfigurationError,
@@ -22,6 +23,7 @@ from airflow_provider_jobmanager.errors import (
     ServiceRefused,
     ServiceUnavailable,
 )
+from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.sensors import job_manager
 from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
@@ -147,6 +149,33 @@ class TestLooking:
             for deferrable in (True, False):
                 with pytest.raises(AirflowSkipException):
                     a_sensor(deferrable=deferrable, **arguments).execute(CONTEXT)
+
+    @pytest.mark.parametrize(
+        ("kill", "children", "status"),
+        [
+            (False, None, "failed"),
+            (False, "ignore", "succeeded"),
+            (True, None, "succeeded"),
+            (True, "count", "failed"),
+        ],
+    )
+    async def test_failed_children(self, kill: bool, children: str | None, status: str) -> None:
+        """Where nobody says whether they count, the job does: the operator that made it judges it likewise."""
+        manager = {"killJobOnCompletion": kill, "runExclusive": False}
+        submit("j", "sleep 2", manager=manager, onAllTasksComplete="terminatejob")
+        AzureBatchJobManagerHook().client.call(
+            calls.post("jobs", "j", "tasks", json={"id": "child", "commandLine": "/bin/sh -c 'exit 1'"})
+        )
+        sensor = a_sensor(children=children, start_from_trigger=True, end_from_trigger=False, poll_interval=0.1)
+
+        event = await event_of(AzureBatchJobManagerTrigger(**sensor.start_trigger_args.trigger_kwargs))
+
+        assert event.payload["status"] == status
+        if status == "succeeded":
+            assert sensor.poke(CONTEXT).is_done
+        else:
+            with pytest.raises(JobFailed, match="1 child task failed"):
+                sensor.poke(CONTEXT)
 
     def test_deferring_hands_over_what_is_known(self) -> None:
         job = submit("j", "sleep 60")

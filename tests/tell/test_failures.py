@@ -162,7 +162,7 @@ def test_children_that_fail_and_count(hook: AzureBatchJobManagerHook) -> None:
         worked = work(
             command_line=sh("sleep 2"),
             run_exclusive=False,
-            kill_job_on_completion=False,
+            kill_job_on_completion=" False ",  # as a template on several lines may leave it
             job={"on_all_tasks_complete": "terminatejob"},
         )
     says(worked, JobFailed, "6 child tasks failed", "Failed children: 6: child-1 (exit code 1), child-2", "and 1 more")
