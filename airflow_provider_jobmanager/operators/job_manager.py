@@ -299,6 +299,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         run = self._new_run(context)
         run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")
         verdict = verdict_of_event(event)
+        run.manager_id = verdict.manager_id
         if verdict.status == "timed_out" and run.may_stop:
             run.stop("ran out of time")  # the trigger has said so already, unless the service did not hear it
         return self._finish(context, run, verdict, self._teller(run, event.get("told")))
@@ -379,7 +380,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         limit = _seconds(self.quota_timeout) or 0.0
         if run.overdue:
             reason = f"Airflow: deadline of {run.owner} passed before the account's quota let the job begin"
-            raise JobTimedOut(out_of_time(run.job_id, reason, self.job_manager_id)) from refusal
+            raise JobTimedOut(out_of_time(run.job_id, reason, run.manager_id)) from refusal
         if time.time() - queueing.began >= limit:
             raise refusal.with_hint(
                 f"Waited {limit:g} s for another job of the account to end (quota_timeout). End or delete active jobs "
@@ -410,7 +411,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
             azure_batch_conn_id=self.azure_batch_conn_id,
             poll_interval=self.poll_interval,
             wait_for=self.wait_for,
-            manager_id=self.job_manager_id,
+            manager_id=run.manager_id,
             created_at=run.created_at,
             children_count=self._children_count,
             deadline=run.deadline,
@@ -474,7 +475,6 @@ class AzureBatchJobManagerOperator(BaseOperator):
             log=self.log,
             wait_for=self.wait_for,
             children_count=self._children_count,
-            manager_id=self.job_manager_id,
             may_stop=self.on_kill_action == "terminate",
             out_of_sight=self.out_of_sight,
         )
@@ -483,7 +483,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         from airflow_provider_jobmanager.batch.telling import Telling  # noqa: PLC0415 - a DAG file tells nothing
         from airflow_provider_jobmanager.telling import StartLimit, Teller  # noqa: PLC0415 - as above
 
-        telling = Telling(run.job_id, self.job_manager_id, output=self.stream_logs).resume(told)
+        telling = Telling(run.job_id, run.manager_id, output=self.stream_logs).resume(told)
         seconds = _seconds(self.start_timeout)
         limit = None if seconds is None else StartLimit(seconds, time.time() + seconds)
         return Teller(self.hook.client, telling, self.log, limit)

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, moment
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.sight import OutOfSight, Sight, insistently, tell
 
@@ -43,7 +43,7 @@ class JobRun:
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone.
         children_count: whether failed children make an otherwise succeeded job fail; None for when it outlives its
             manager.
-        manager_id: id of the job manager task.
+        manager_id: id of the job manager task; empty while that is not known.
         may_stop: whether a killed task, or one out of time, ends its job.
         out_of_sight: seconds without any usable answer after which to stop waiting.
         deadline: when to stop waiting, seconds since the epoch, None for never.
@@ -75,6 +75,7 @@ class JobRun:
             JobCancelled: the task was killed meanwhile; so was the job, if there was one.
         """
         self._go_on()
+        self.manager_id = body["jobManagerTask"]["id"]
         bounded = self._bound(body)
         self.submitting = True
         submission = self.hook.perform(
@@ -89,6 +90,7 @@ class JobRun:
             )
         )
         self.job_id, self.created_at = submission.job_id, submission.created_at
+        self.manager_id = manager_id_of(submission.job) or self.manager_id  # an earlier try may have named it otherwise
         self.submitting = False
         if self.killed and self.may_stop:
             # The kill came while the create was under way, and may have found nothing yet.

@@ -16,6 +16,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 from attrs import frozen
 
+from airflow_provider_jobmanager.batch.ids import followed_id
+from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, report_on, verdict_of_event
@@ -100,6 +102,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.job_id = job_id
         self.job_schedule_id = job_schedule_id
+        # Of the arguments: once rendered they don't tell any more.
+        self._followed = "job_id" if job_schedule_id is None else "job_schedule_id"
         self.azure_batch_conn_id = azure_batch_conn_id
         self.wait_for = wait_for
         self.children = children
@@ -220,6 +224,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         from airflow_provider_jobmanager.batch import flows  # noqa: PLC0415 - as above
         from airflow_provider_jobmanager.batch.patience import Patience  # noqa: PLC0415 - as above
 
+        self._settle_id()
         patience = Patience(seconds=_LOOK_PATIENCE)
         job_id = self._seen or self.job_id
         if not job_id:
@@ -246,6 +251,14 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         )
         return _Sighting(job_id, job, verdict)
 
+    def _settle_id(self) -> None:
+        """See that a template has come to an id."""
+        name = self._followed
+        try:
+            setattr(self, name, followed_id(name, getattr(self, name)))
+        except ConfigurationError as error:
+            raise self._wrong(str(error)) from None
+
     def _blind(self, error: ServiceUnavailable) -> None:
         """The service can't be asked: go on for as long as that may be."""
         now = time.monotonic()
@@ -271,6 +284,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
                 raise self._wrong(f"{name} must be {choices}, not {getattr(self, name)!r}.")
         if (self.job_id is None) == (self.job_schedule_id is None):
             raise self._wrong("give exactly one of job_id and job_schedule_id.")
+        if not templated(getattr(self, self._followed)):
+            self._settle_id()
         for name in ("poll_interval", "out_of_sight"):
             if not getattr(self, name) > 0:
                 raise self._wrong(f"{name} must be seconds above 0, not {getattr(self, name)!r}.")

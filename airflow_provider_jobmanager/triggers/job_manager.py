@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_jobmanager.batch import flows, stopping
+from airflow_provider_jobmanager.batch.ids import followed_id
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.report import gather
@@ -207,11 +208,11 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         return end_of_task(event, soft_fail=self.soft_fail)
 
     async def _follow(self) -> dict[str, Any]:
+        self._settle_id()
         account = await self._account()
         try:
             if not self.job_id:
                 self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
-            self._check_job_id()
             self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
             if self._has_task:
                 # The task begins here: no worker has stored the links of its job.
@@ -396,8 +397,6 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         tell(self.log, news)
 
     async def _job_of_schedule(self, account: Account) -> str:
-        if not self.job_schedule_id:
-            raise ConfigurationError("Nothing to follow: neither a job_id nor a job_schedule_id was given.")
         async with shared_client(account) as client:
             sight = Sight(self.out_of_sight)
             while True:
@@ -411,10 +410,14 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
                     return job_id
                 await asyncio.sleep(max(self.poll_interval, _SCHEDULE_SECONDS))
 
-    def _check_job_id(self) -> None:
+    def _settle_id(self) -> None:
         # Rendered in the triggerer, a template may come to anything.
-        if not isinstance(self.job_id, str):
-            raise ConfigurationError(f"job_id must be the id of a job, not {self.job_id!r}.")
+        if self.job_id not in ("", None):
+            self.job_id = followed_id("job_id", self.job_id)
+        elif self.job_schedule_id not in ("", None):
+            self.job_id, self.job_schedule_id = "", followed_id("job_schedule_id", self.job_schedule_id)
+        else:
+            raise ConfigurationError("Nothing to follow: neither job_id nor job_schedule_id came to anything.")
 
     def _remaining(self) -> float | None:
         """Seconds until it is time to stop, with a last word before Airflow cuts the deferral off."""

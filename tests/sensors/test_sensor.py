@@ -68,6 +68,11 @@ def deferred(sensor: AzureBatchJobManagerSensor) -> TaskDeferred:
         ({"children": "maybe"}, "children must be 'count' or 'ignore', not 'maybe'"),
         ({"job_id": None}, "exactly one of job_id and job_schedule_id"),
         ({"job_schedule_id": "s"}, "exactly one of job_id and job_schedule_id"),
+        ({"job_id": ""}, r"job_id must be the id of a job \(.*\); it came to nothing"),
+        ({"job_id": "a/b"}, "job_id must be .* it came to 'a/b'"),
+        ({"job_id": "x" * 65}, "job_id must be .* it came to a text of 65 characters"),
+        ({"job_id": ["j"]}, "job_id must be .* it came to a list of 1 items"),
+        ({"job_id": None, "job_schedule_id": "nightly:job-1"}, "job_schedule_id must be the id of a job schedule"),
         ({"poll_interval": 0}, "poll_interval must be seconds above 0, not 0"),
         ({"out_of_sight": -1}, "out_of_sight must be seconds above 0, not -1"),
         ({"start_from_trigger": True, "deferrable": False}, "deferrable=False forbids that"),
@@ -119,6 +124,18 @@ def test_the_job_of_an_earlier_task() -> None:
         read_back.start_trigger_args.trigger_kwargs["__var"]["job_id"]
         == sensor.start_trigger_args.trigger_kwargs["job_id"]
     )
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("name", ["job_id", "job_schedule_id"])
+def test_a_template_that_comes_to_nothing(name: str, native: bool) -> None:
+    with DAG("d", schedule=None, render_template_as_native_obj=native) as dag:
+        sensor = AzureBatchJobManagerSensor(task_id="s", deferrable=True, **{name: "{{ params.nothing }}"})
+    sensor.render_template_fields({"params": {"nothing": None if native else ""}, "dag": dag})
+
+    for act in (sensor.poke, sensor.execute):
+        with pytest.raises(ConfigurationError, match=f"Task 's': {name} must be .*; it came to nothing"):
+            act(CONTEXT)
 
 
 def test_airflow_3_2_begins_a_templated_sensor_on_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +202,15 @@ class TestLooking:
         assert isinstance(trigger, AzureBatchJobManagerTrigger)
         assert (trigger.created_at, trigger.job_must_exist) == (job["creationTime"], True)
         assert (trigger.wait_for, trigger.owner, trigger.end_from_trigger) == ("job_manager", None, False)
+
+    def test_an_id_of_digits_that_native_rendering_made_a_number(self) -> None:
+        with DAG("d", schedule=None, render_template_as_native_obj=True) as dag:
+            sensor = AzureBatchJobManagerSensor(task_id="s", job_id="{{ ds_nodash }}", deferrable=True)
+        sensor.render_template_fields({"ds_nodash": "20260131", "dag": dag})
+        submit("20260131", "sleep 60")
+
+        assert not sensor.poke(CONTEXT).is_done
+        assert deferred(sensor).trigger.job_id == "20260131"
 
     def test_a_job_that_is_not_there(self) -> None:
         with pytest.raises(JobLost):

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.errors import (
@@ -369,6 +369,17 @@ def test_a_setting_that_only_its_mark_makes_secret(stream_logs: bool) -> None:
     )
     says(worked, JobFailed, "it is ***", "and ***")
     assert "marked-value" not in worked.text
+
+
+def test_a_manager_id_of_digits_that_native_rendering_made_a_number() -> None:
+    command = sh("echo hello")
+    assert work(command_line=command, job_manager_id=20260131, stream_logs=True).xcoms["verdict"]["exit_code"] == 0
+
+    task = operator(command_line=command, job_manager_id=20260131, deferrable=True)
+    with pytest.raises(TaskDeferred) as caught:
+        task.execute(context_for({}))
+    assert caught.value.trigger.manager_id == "20260131"
+    task.hook.client.close()
 
 
 def test_results() -> None:

@@ -365,10 +365,16 @@ async def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_template_that_came_to_nothing() -> None:
-    with pytest.raises(ConfigurationError, match="neither a job_id nor a job_schedule_id"):
-        await verdict_of(Trigger(job_id=""))
-    with pytest.raises(ConfigurationError, match="job_id must be the id of a job, not 5"):
-        await verdict_of(Trigger(job_id=5))
+    for nothing in ("", None):
+        with pytest.raises(ConfigurationError, match="neither job_id nor job_schedule_id came to anything"):
+            await verdict_of(Trigger(job_id=nothing, job_schedule_id=nothing))
+    with pytest.raises(ConfigurationError, match=r"job_id must be the id of a job .* it came to 'a/b'"):
+        await verdict_of(Trigger(job_id="a/b"))
+
+
+async def test_an_id_of_digits_that_native_rendering_made_a_number() -> None:
+    submit("20260131", "exit 0")
+    assert (await verdict_of(Trigger(job_id=20260131, job_schedule_id=None)))["status"] == "succeeded"
 
 
 def _delete(job_id: str) -> None:
