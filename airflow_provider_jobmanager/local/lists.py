@@ -52,7 +52,8 @@ def skip_token(last: str) -> str:
 
     It names the row and not a number of rows, so that rows that come or go in between neither repeat nor hide others.
     """
-    return f"WATV2:{base64.b64encode(last.encode()).decode()}:1$1"
+    # A key may be the name of a file, which need not be UTF-8.
+    return f"WATV2:{base64.b64encode(last.encode(errors='surrogateescape')).decode()}:1$1"
 
 
 def skipped(token: str) -> str:
@@ -65,8 +66,8 @@ def skipped(token: str) -> str:
     found = _TOKEN.fullmatch(token.replace(" ", "+"))
     try:
         if found:
-            return base64.b64decode(found[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+            return base64.b64decode(found[1], validate=True).decode(errors="surrogateescape")
+    except binascii.Error:
         pass
     raise invalid_query("$skiptoken", token, "The skip token was not made by this service")
 
@@ -90,7 +91,7 @@ def page(
     """One page of rows that are in memory, and the token of the next page, None after the last.
 
     Args:
-        rows: in any order; the page is in the order of ``key``, without regard to case.
+        rows: in any order; the page is in the order of ``key``, without regard to case but for keys that are one then.
         key: names a row.
         size: from :func:`max_results`.
         token: from the request.
@@ -98,10 +99,14 @@ def page(
     Raises:
         BatchError: 400, the token is none of ours.
     """
-    ordered = sorted(rows, key=lambda row: key(row).lower())
+
+    def place(name: str) -> tuple[str, str]:
+        return name.lower(), name
+
+    ordered = sorted(rows, key=lambda row: place(key(row)))
     if token is not None:
-        after = skipped(token).lower()
-        ordered = [row for row in ordered if key(row).lower() > after]
+        after = place(skipped(token))
+        ordered = [row for row in ordered if place(key(row)) > after]
     found = ordered[:size]
     return found, skip_token(key(found[-1])) if len(ordered) > size else None
 

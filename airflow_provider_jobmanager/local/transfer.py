@@ -115,7 +115,7 @@ def check_url(url: object, name: str) -> None:
         if parts.scheme in {"http", "https"} and parts.hostname:
             return
     raise invalid_property(
-        name, bare(url) if isinstance(url, str) and "://" in url else None, "An http or https URL is needed"
+        name, (bare(url) if isinstance(url, str) and "://" in url else "") or None, "An http or https URL is needed"
     )
 
 
@@ -169,27 +169,38 @@ def fetch(
         if entry.get("httpUrl"):
             _from_url(entry["httpUrl"], _target(directory, path), mode, stop)
             continue
-        if entry.get("storageContainerUrl"):
-            client = container_client(entry["storageContainerUrl"])
-        else:
-            service = BlobServiceClient.from_connection_string(storage.auto_storage or "")
-            client = service.get_container_client(entry["autoStorageContainerName"])
-        with client:
+        with _source(entry, storage) as client:
             _from_container(client, entry, directory, mode, stop)
 
 
-def container_client(url: str) -> ContainerClient:
-    """A client for a container's address, its signature included."""
+def container_client(url: str, doing: str) -> ContainerClient:
+    """A client for a container's address, its signature included.
+
+    Args:
+        url: the address.
+        doing: what for, a key of the tables below.
+
+    Raises:
+        TransferError: the address names no container.
+    """
     # The pipeline would try for a minute and more; a task's owner is better served by an early answer.
-    return ContainerClient.from_container_url(
-        url,
-        retry_total=2,
-        initial_backoff=0,
-        increment_base=1,
-        random_jitter_range=0,
-        connection_timeout=20,
-        read_timeout=TIMEOUT,
-    )
+    with storage_answers(doing, [("ContainerUrl", bare(url))]):
+        return ContainerClient.from_container_url(
+            url,
+            retry_total=2,
+            initial_backoff=0,
+            increment_base=1,
+            random_jitter_range=0,
+            connection_timeout=20,
+            read_timeout=TIMEOUT,
+        )
+
+
+def _source(entry: Mapping[str, Any], storage: Storage) -> ContainerClient:
+    if entry.get("storageContainerUrl"):
+        return container_client(entry["storageContainerUrl"], "ResourceContainer")
+    service = BlobServiceClient.from_connection_string(storage.auto_storage or "")
+    return service.get_container_client(entry["autoStorageContainerName"])
 
 
 def _from_url(url: str, target: Path, mode: int, stop: threading.Event | None) -> None:

@@ -105,10 +105,17 @@ def find(pattern: str, directory: Path) -> list[tuple[Path, str]]:
     root = directory.joinpath(*fixed)
     rest = str(Path(*parts[len(fixed) :]))
     if not glob.has_magic(rest):
-        return [(root / rest, rest)] if (root / rest).is_file() else []
+        return [(root / rest, rest)] if _is_file(root / rest) else []
     # Path.glob takes dot files for any other, and "**" for directories alone.
     names = glob.glob(rest, root_dir=root, recursive=True)  # noqa: PTH207
-    return [(root / name, name) for name in sorted(set(names)) if (root / name).is_file()]
+    return [(root / name, name) for name in sorted(set(names)) if _is_file(root / name)]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name for a file here
+        return False
 
 
 def upload(
@@ -144,7 +151,12 @@ def upload(
             container = entry["destination"]["container"]
             found = find(pattern, directory)
             out.write(f"{entry['filePattern']}: {len(found)} file(s) to {bare(container['containerUrl'])}\n")
-            client = container_client(container["containerUrl"])
+            try:
+                client = container_client(container["containerUrl"], "FileUpload")
+            except TransferError as error:
+                err.write(f"{entry['filePattern']}: {error}\n")
+                failure = failure or error
+                continue
             with client:
                 for file, name in found:
                     if stop is not None and stop.is_set():

@@ -47,7 +47,21 @@ def test_a_token_reads_back_even_as_a_decoded_form(last: str):
     assert lists.skipped(token.replace("+", " ")) == last
 
 
-@pytest.mark.parametrize("token", ["", "x", "WATV2:!:1$1", "WATV2:YQ:1$1", "WATV2:/w==:1$1", "WATV2:YQ==:1$1x"])
+def test_a_token_holds_the_name_of_a_file_that_is_no_text():
+    assert lists.skipped(lists.skip_token("wd/\udcff")) == "wd/\udcff"
+
+
+def test_rows_that_differ_in_case_only_are_on_one_page_each():
+    found, token = [], None
+    while True:
+        rows, token = lists.page(["b", "a", "A", "B"], str, 1, token)
+        found += rows
+        if token is None:
+            break
+    assert found == ["A", "a", "B", "b"]
+
+
+@pytest.mark.parametrize("token", ["", "x", "WATV2:!:1$1", "WATV2:YQ:1$1", "WATV2:YQ==:1$1x"])
 def test_a_token_that_is_none_of_ours_is_refused(token: str):
     with pytest.raises(BatchError) as refused:
         lists.skipped(token)

@@ -215,6 +215,14 @@ def test_failures_of_containers_and_blobs(azurite: Azurite, container: Container
     assert code(httpUrl=container.blob_url("a", "l")) == "BlobAccessDenied"
 
 
+def test_an_address_that_names_no_container(tmp_path: Path):
+    with pytest.raises(TransferError) as raised:
+        transfer.fetch([{"storageContainerUrl": "http://127.0.0.1:1"}], tmp_path, transfer.Storage())
+
+    assert raised.value.code == "ResourceContainerListMiscError"
+    assert ("ContainerUrl", "http://127.0.0.1:1") in raised.value.details
+
+
 def test_no_signature_reaches_a_log(container: Container, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     container.put(a=b"x")

@@ -57,6 +57,8 @@ def entry(url: str, pattern: str, condition: str = "taskcompletion", **container
         ("s*/c.txt", {"sub/c.txt"}),
         ("../std*.txt", {"stdout.txt", "stderr.txt"}),
         ("nowhere/*", set()),
+        ("x" * 300, set()),
+        ("no\0name", set()),
     ],
 )
 def test_patterns(directory: Path, pattern: str, names: set[str]):
@@ -183,6 +185,17 @@ def test_one_failure_does_not_keep_the_others_back(container: Container, directo
 
     assert failure(files, directory).code == "FileUploadAccessDenied"
     assert set(container.blobs()) == {"b.log"}
+
+
+def test_an_address_that_names_no_container_fails_its_upload_alone(container: Container, directory: Path):
+    files = [entry("http://127.0.0.1:1", "out.txt"), entry(container.url("w"), "out.txt")]
+
+    with pytest.raises(TransferError) as raised:
+        uploads.upload(files, directory, {}, 0)
+
+    assert raised.value.code == "FileUploadMiscError"
+    assert list(container.blobs()) == ["out.txt"]
+    assert "FileUploadMiscError" in (directory.parent / "fileuploaderr.txt").read_text()
 
 
 def test_an_upload_is_given_up_when_the_task_is_deleted(container: Container, directory: Path):
