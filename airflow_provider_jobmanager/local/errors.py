@@ -21,7 +21,8 @@ class Row(NamedTuple):
 
     Attributes:
         status: HTTP status.
-        text: first line of the message, which is the HTTP reason phrase too.
+        text: first line of the message. The service has it as HTTP reason phrase too; here that is the usual one of
+            the status, as an ASGI application has no say in it.
     """
 
     status: int

@@ -9,7 +9,7 @@ from typing import Any
 
 Doc = dict[str, Any]
 
-# The oldest is what the JavaScript client sends.
+# The first is what @azure/batch 10.2.0 for JavaScript sends, the newest there is.
 VERSIONS = (
     "2022-10-01.16.0",
     "2023-05-01.17.0",
