@@ -192,7 +192,7 @@ POOL_SPECIFICATION = Shape(
 )
 AUTO_POOL = Shape(
     "poolLifetimeOption",
-    autoPoolIdPrefix=text(longest=20),
+    autoPoolIdPrefix=lambda value, name: text(longest=20)(identifier(value, name), name),
     poolLifetimeOption=choice("job", "jobschedule"),
     keepAlive=boolean,
     pool=POOL_SPECIFICATION,

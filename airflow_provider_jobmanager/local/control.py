@@ -104,7 +104,10 @@ class Control:
         seconds = body.get("seconds") if isinstance(body, dict) else None
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST:
             raise errors.invalid_property("seconds", str(seconds), "A number of seconds of 0 or more is wanted")
-        self.engine.clock.advance(timedelta(seconds=seconds))
+        try:
+            self.engine.clock.advance(timedelta(seconds=seconds))
+        except OverflowError:
+            raise errors.invalid_property("seconds", str(seconds), "The calendar ends with the year 9999") from None
         return self._clock(None)
 
     def _faults(self, _: Any) -> Doc:
@@ -142,9 +145,5 @@ def find_node(service: Service, pool_id: str, name: str | int) -> Node:
         BatchError: 404, no such pool or node.
     """
     pool = service.engine.pools.get(pool_id)
-    nodes = list(service.engine.store.nodes(pool.key))
-    if str(name).isdecimal():
-        if int(name) >= len(nodes):
-            raise errors.refuse("NodeNotFound")
-        return nodes[int(name)]
-    return service.engine.nodes.get(pool, str(name))
+    places = {str(place): node for place, node in enumerate(service.engine.store.nodes(pool.key))}
+    return places.get(str(name)) or service.engine.nodes.get(pool, str(name))

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.records import Doc, Node, Task
 
 _CHUNK = 64 * 1024
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)", re.ASCII)
+_LATEST = datetime(9999, 12, 31, tzinfo=timezone.utc).timestamp()
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})", re.ASCII)
 
 
 @frozen
@@ -54,8 +55,8 @@ class Entry:
 
     @property
     def modified(self) -> datetime:
-        """When it was last written."""
-        return datetime.fromtimestamp(self.status.st_mtime, timezone.utc)
+        """When it was last written, as far as the calendar goes: a task may set any time."""
+        return datetime.fromtimestamp(min(max(self.status.st_mtime, 0), _LATEST), timezone.utc)
 
     @property
     def mode(self) -> str:
@@ -168,7 +169,7 @@ def find(root: Path, name: str) -> Entry:
     try:
         path = (root / name).resolve()
         status = path.stat()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # before Python 3.13, links in a circle are a RuntimeError
         raise errors.refuse("FileNotFound") from None
     home = root.resolve()
     if path != home and home not in path.parents:
@@ -183,7 +184,7 @@ def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
         directory = directories.pop()
         try:
             entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-        except FileNotFoundError:
+        except OSError:  # gone meanwhile, or not for the user that the service runs as
             continue
         for entry in entries:
             if _leads_out(entry):
@@ -191,7 +192,7 @@ def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
             path = Path(entry.path)
             try:
                 status = entry.stat()
-            except FileNotFoundError:
+            except OSError:
                 continue
             yield Entry(path.relative_to(root).as_posix(), path, status)
             if recursive and entry.is_dir(follow_symlinks=False):
@@ -202,10 +203,14 @@ def delete(entry: Entry, *, recursive: bool) -> None:
     """Delete a file, or a directory with all that is in it.
 
     Raises:
-        BatchError: 409 for a directory that is not empty, without ``recursive``.
+        BatchError: 409 for a directory that is not empty, without ``recursive``; it can't be deleted.
     """
     if not entry.is_directory:
-        entry.path.unlink(missing_ok=True)
+        try:
+            entry.path.unlink(missing_ok=True)
+        except OSError as error:
+            reason = f"The node can't delete the file: {error.strerror}"
+            raise errors.refuse("IOError", values={"Reason": reason}) from None
     elif recursive:
         shutil.rmtree(entry.path, ignore_errors=True)
     else:

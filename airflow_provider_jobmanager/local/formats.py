@@ -107,9 +107,9 @@ def _moment(text: str) -> tuple[datetime, str]:
     if found is None:
         try:
             moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc), ""
+        except (ValueError, TypeError, IndexError, OverflowError):  # a year beyond the calendar overflows
             raise ValueError(f"{text!r} is no moment: ISO 8601 or RFC 1123 is expected") from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc), ""
     year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
     fraction = (found[7] or "").ljust(7, "0")[:7]
     try:

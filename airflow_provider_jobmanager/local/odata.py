@@ -270,9 +270,15 @@ class _Parser:
             if found.values and value not in found.values:
                 raise self._wrong(f"{name!r} is never {token}, only one of: {', '.join(found.values)}.")
         else:
-            value = float(token) if "." in token else int(token)
+            value = self._number(token)
         self._next()
         return value
+
+    def _number(self, text: str) -> float:
+        try:
+            return float(text) if "." in text else int(text)
+        except ValueError:  # Python reads no number of thousands of digits
+            raise self._wrong(f"{text[:20]}... is no number that a property can have.") from None
 
     def _moment(self, text: str) -> str:
         try:

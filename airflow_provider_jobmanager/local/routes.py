@@ -46,7 +46,7 @@ class Operation:
         names: dict[str, str] = {}
         for index, wanted in enumerate(self.parts):
             if wanted.endswith("*}"):
-                rest = [unquote(part) for part in parts[index:]]
+                rest = [unquote(part, errors="surrogateescape") for part in parts[index:]]  # names of files are bytes
                 return {**names, wanted[1:-2]: "/".join(rest)} if any(rest) else None
             if index >= len(parts) or not parts[index]:
                 return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ def _task(x: Exchange) -> tuple[Path, str]:
 
 def _listing(x: Exchange, kind: str, root: Path, url: str) -> Answer:
     rows = (
-        {"name": entry.name, "url": f"{url}/files/{quote(entry.name)}", "isDirectory": entry.is_directory}
+        {"name": entry.name, "url": f"{url}/files/{quote(os.fsencode(entry.name))}", "isDirectory": entry.is_directory}
         | ({} if entry.is_directory else {"properties": entry.properties()})
         for entry in files.walk(root, recursive=_recursive(x))
     )
@@ -100,7 +101,7 @@ def _headers(url: str, entry: files.Entry) -> dict[str, str]:
     return {
         "Last-Modified": formats.http_date(entry.modified),
         "ocp-batch-file-isdirectory": str(entry.is_directory),
-        "ocp-batch-file-url": quote(f"{url}/files/{entry.name}", safe=""),
+        "ocp-batch-file-url": quote(os.fsencode(f"{url}/files/{entry.name}"), safe=""),
         "ocp-batch-file-mode": entry.mode,
     }
 

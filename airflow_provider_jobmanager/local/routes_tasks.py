@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.records import Doc, Job, Task
 
 
+# What a row of a collection was seen to say, in a report of a user, where a task added alone gets a code of its own.
+_IN_ROWS = {"TaskDependenciesNotSpecifiedOnJob": errors.refuse("UnsupportedProperty")}
+
+
 def render(x: Exchange, job: Job, task: Task) -> Doc:
     """A task as it is read."""
     doc = {**task.doc, "url": _url(x, job, task)}
@@ -128,6 +132,7 @@ def _url(x: Exchange, job: Job, task: Task) -> str:
 
 
 def _error(x: Exchange, error: BatchError) -> Doc:
+    error = _IN_ROWS.get(error.code, error)
     body: Doc = {"code": error.code, "message": {"lang": "en-US", "value": f"{error.message}\n{x.signature()}"}}
     if error.values:
         body["values"] = [{"key": key, **({} if value is None else {"value": value})} for key, value in error.values]

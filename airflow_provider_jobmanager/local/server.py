@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1_048_576
+MAX_DEPTH = 100
 JOURNAL_LENGTH = 10_000
 
 _CHUNKED = frozenset({200, 201, 202})
@@ -177,7 +179,8 @@ class Service:
         if not content.strip():
             return
         try:
-            state.body = json.loads(bytes(content), parse_constant=_no_constant)
+            state.body = json.loads(bytes(content), parse_constant=_no_constant, parse_float=_finite)
+            _check_depth(state.body)
         except (ValueError, RecursionError) as error:
             raise errors.refuse("InvalidRequestBody", values={"Reason": f"The body is no JSON: {error}"}) from None
 
@@ -307,3 +310,21 @@ def _operation_name(method: str, path: str) -> str | None:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # it could not be given back: JSON has no word for it
+        raise ValueError(f"{text[:20]} is beyond all numbers")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    """Nothing, when all that goes down the value, member by member, gets to its end."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [each for members in inner for each in members]
+        if not level:
+            return
+    raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")

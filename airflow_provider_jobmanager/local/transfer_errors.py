@@ -94,8 +94,11 @@ def redact(text: str) -> str:
 
 
 def bare(url: str) -> str:
-    """An address without its query and user: what may be shown of it."""
-    parts = urlsplit(url)
+    """An address without its query and user: what may be shown of it; nothing of what can't be read as one."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
 

@@ -51,6 +51,13 @@ def test_a_stopped_clock_holds_what_passes_and_advancing_lets_it_happen(wire: Wi
     control(wire, "POST", "/clock/advance", {"seconds": -1}, status=400)
 
 
+def test_the_calendar_ends_and_the_service_does_not(wire: Wire):
+    statuses = {wire.ask("POST", "/_local/clock/advance", {"seconds": 3e9}).status_code for _ in range(90)}
+    assert statuses == {200, 400}
+    control(wire, "POST", "/reset")
+    assert wire.ask("GET", "/jobs").status_code == 200
+
+
 def test_the_journal_says_what_was_asked_and_answered(wire: Wire):
     wire.ask("GET", "/jobs/none")
     control(wire, "GET", "/clock")

@@ -336,6 +336,24 @@ def test_what_is_neither_a_file_nor_a_directory_has_no_content(wire: Wire, make:
     assert wire.ask("HEAD", f"/jobs/Job/tasks/T/files/wd%2F{name}").headers["content-length"] == "0"
 
 
+def test_names_that_differ_in_case_only_and_names_that_are_no_text(wire: Wire):
+    job(wire)
+    make = "import os; [open(name, 'w').close() for name in (b'A', b'a', b'b\\xff')]"
+    wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": f'python3 -c "{make}"'})
+    assert completed(wire, "/jobs/Job/tasks/T")["executionInfo"]["exitCode"] == 0
+    files = "/jobs/Job/tasks/T/files"
+    found, link = [], f"{wire.batch.url}{files}?recursive=true&maxresults=1&api-version=2025-06-01"
+    while link:
+        page = wire.ask("GET", link[len(wire.batch.url) :], version=None).json()
+        found += page["value"]
+        link = page.get("odata.nextLink")
+    assert [row["name"] for row in found] == ["stderr.txt", "stdout.txt", "wd", "wd/A", "wd/a", "wd/b\udcff"]
+    assert found[-1]["url"].endswith("/files/wd/b%FF")
+    head = wire.ask("HEAD", f"{files}/wd%2Fb%FF")
+    assert head.status_code == 200
+    assert head.headers["ocp-batch-file-url"].endswith("wd%2Fb%FF")
+
+
 def test_files_of_an_active_task(wire: Wire):
     job(wire, poolInfo={"poolId": "none"})
     wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": "true"})

@@ -113,7 +113,10 @@ class Parser:
             if name in PLAIN or name in SAMPLED or name in MACHINE or name in INTERVALS:
                 raise FormulaError(place, f"{name} can't be assigned to", syntax=True)
             self._take("=")
-            found.append((name, place, self._option() if name == DEALLOCATION else self._choice()))
+            try:
+                found.append((name, place, self._option() if name == DEALLOCATION else self._choice()))
+            except RecursionError:
+                raise FormulaError(place, "the expression nests too deep", syntax=True) from None
             self.assigned.add(name)
             if self.tokens[self.at][0] != "end":
                 self._take(";")

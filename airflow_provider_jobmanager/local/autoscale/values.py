@@ -126,7 +126,7 @@ def arithmetic(operator: str, left: Value, right: Value, place: Place) -> Value:
         raise FormulaError(place, what) from None
     except ZeroDivisionError:
         raise FormulaError(place, "division by zero") from None
-    except OverflowError:
+    except (OverflowError, ValueError):  # a time span takes no NaN
         raise FormulaError(place, f"the result of {operator} is out of range") from None
     return float(result) if isinstance(result, (bool, int)) else result
 

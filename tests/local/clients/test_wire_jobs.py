@@ -483,7 +483,9 @@ def test_a_collection_gives_a_row_for_each_task(wire: Wire):
     assert rows["new"]["status"] == "Success"
     assert rows["new"]["location"] == f"{wire.batch.url}/jobs/job/tasks/new"
     assert (rows["there"]["status"], rows["there"]["error"]["code"]) == ("clienterror", "TaskExists")
-    assert rows["needs"]["error"]["code"] == "TaskDependenciesNotSpecifiedOnJob"
+    message = "One of the properties specified in the request body is not supported.\nRequestId:"
+    assert rows["needs"]["error"]["code"] == "UnsupportedProperty"
+    assert rows["needs"]["error"]["message"]["value"].startswith(message)
     assert rows["there"]["error"]["message"]["value"].startswith("The specified task already exists.\nRequestId:")
 
 

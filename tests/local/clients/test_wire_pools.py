@@ -142,6 +142,13 @@ def test_a_node_s_name_says_what_it_is(wire: Wire):
 # -- auto pools
 
 
+@pytest.mark.parametrize("prefix", ["a/../b\0", "a b", "", "x" * 21])
+def test_a_prefix_that_makes_no_pool_id_is_refused(wire: Wire, prefix: str):
+    auto = {"poolLifetimeOption": "job", "autoPoolIdPrefix": prefix, "pool": POOL}
+    answer = wire.send("POST", "/jobs", {"id": "auto", "poolInfo": {"autoPoolSpecification": auto}})
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidPropertyValue")
+
+
 @pytest.mark.parametrize(("prefix", "pattern"), [(None, GUID), ("mine", f"mine_{GUID}")])
 def test_an_auto_pool_is_named_at_once_and_goes_with_its_job(wire: Wire, prefix: str | None, pattern: str):
     auto: dict[str, Any] = {"poolLifetimeOption": "job", "pool": {**POOL, "targetDedicatedNodes": 1}}
