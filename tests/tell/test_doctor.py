@@ -109,6 +109,18 @@ def test_a_job_that_went_well(hook, capsys):
     assert "ok  Job 'good' succeeded (JMComplete)." in said
 
 
+def test_failed_children_count_where_the_job_outlives_its_manager(hook, capsys):
+    manager = {"id": "jm", "commandLine": "/bin/sleep 2", "killJobOnCompletion": False, "runExclusive": False}
+    body = {"id": "creator", "poolInfo": {"poolId": "local"}, "jobManagerTask": manager}
+    hook.client.call(calls.post("jobs", json=body | {"onAllTasksComplete": "terminatejob"}))
+    hook.client.call(calls.post("jobs", "creator", "tasks", json={"id": "c1", "commandLine": "/bin/false"}))
+    completed(hook, "creator")
+    code, said = run(capsys, "--job-id", "creator")
+    assert code == 1
+    assert "!!  Job 'creator' failed (AllTasksComplete): 1 child task failed." in said
+    assert "Failed children: 1: c1 (exit code 1)." in said
+
+
 def test_a_job_that_is_not_there(hook, capsys):
     code, said = run(capsys, "--job-id", "gone")
     assert code == 1
