@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LIMIT: Final = 256 * 1024
 """Bytes of a result file: it becomes an XCom, which is no place for data."""
 
+_WHOLE: Final = (-(2**63), 2**64 - 1)
+"""Whole numbers that a task can hand to Airflow, which encodes them as MessagePack does."""
+
 _ELSEWHERE = "Data belongs into output_files; a result file is for a few values or the address of the data."
 
 
@@ -88,7 +91,7 @@ def read_result(hook: AzureBatchJobManagerHook, verdict: Verdict, name: str) -> 
     if len(data) > LIMIT:
         raise ResultError(f"{what} has more than {LIMIT:,} bytes. {_ELSEWHERE}")
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
         json.dumps(value, ensure_ascii=False).encode()  # as it must be possible to store it
     except UnicodeDecodeError:
         said = "it is not UTF-8"  # the error's own text would show bytes of the file
@@ -105,6 +108,13 @@ def read_result(hook: AzureBatchJobManagerHook, verdict: Verdict, name: str) -> 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no value of JSON")
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if not _WHOLE[0] <= value <= _WHOLE[1]:
+        raise ValueError(f"the number {text[:20]}… is too large")
+    return value
 
 
 def _finite(text: str) -> float:

@@ -411,6 +411,7 @@ def test_a_result_file_that_a_template_made_wrong_is_found_before_there_is_a_job
         ("head -c 300000 /dev/zero > r.json", "has more than 262,144 bytes"),
         ("echo NaN > r.json", "NaN is no value of JSON"),
         ("echo [-1e400] > r.json", "the number -1e400 is too large"),
+        ("echo 123456789012345678901234567890 > r.json", "the number 12345678901234567890… is too large"),
         ('printf "\\"\\\\\\\\ud800\\"" > r.json', "half a surrogate pair"),
         ('head -c 200000 /dev/zero | tr "\\\\0" "[" > r.json', "nested too deeply"),
         ("mkdir r.json", "can't be read"),
