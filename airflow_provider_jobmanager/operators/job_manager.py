@@ -36,6 +36,7 @@ from airflow_provider_jobmanager.operators.payload import (
 )
 from airflow_provider_jobmanager.operators.queueing import Queueing
 from airflow_provider_jobmanager.operators.result import check_result_file, read_result
+from airflow_provider_jobmanager.operators.times import check_limit, check_seconds, seconds_of
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def _queue(self, context: Context, run: JobRun, queueing: Queueing, refusal: ServiceRefused) -> None:
         """Wait until another attempt is worth while: in the triggerer, or here."""
-        limit = _seconds(self.quota_timeout) or 0.0
+        limit = seconds_of(self.quota_timeout) or 0.0
         if run.overdue:
             reason = f"Airflow: deadline of {run.owner} passed before the account's quota let the job begin"
             raise JobTimedOut(out_of_time(run.job_id, reason, run.manager_id)) from refusal
@@ -484,7 +485,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         from airflow_provider_jobmanager.telling import StartLimit, Teller  # noqa: PLC0415 - as above
 
         telling = Telling(run.job_id, run.manager_id, output=self.stream_logs).resume(told)
-        seconds = _seconds(self.start_timeout)
+        seconds = seconds_of(self.start_timeout)
         limit = None if seconds is None else StartLimit(seconds, time.time() + seconds)
         return Teller(self.hook.client, telling, self.log, limit)
 
@@ -493,7 +494,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return ExitCodes.of(self.skip_on_exit_code, self.fail_without_retry_on_exit_code)
 
     def _deadline(self, began: float) -> float | None:
-        limits = [limit for limit in (_seconds(self.timeout), _seconds(self.execution_timeout)) if limit is not None]
+        limits = [
+            limit for limit in (seconds_of(self.timeout), seconds_of(self.execution_timeout)) if limit is not None
+        ]
         return began + min(limits) if limits else None
 
     @property
@@ -517,9 +520,12 @@ class AzureBatchJobManagerOperator(BaseOperator):
                 raise ConfigurationError(
                     f"Task {self.task_id!r}: {name} must be {choices}, not {getattr(self, name)!r}."
                 )
-        if not self.poll_interval > 0:
-            raise ConfigurationError(f"Task {self.task_id!r}: poll_interval must be positive seconds.")
         try:
+            for name in ("poll_interval", "out_of_sight"):
+                check_seconds(name, getattr(self, name))
+            for name in ("timeout", "start_timeout"):
+                check_limit(name, getattr(self, name))
+            check_limit("quota_timeout", self.quota_timeout, zero=True)
             check_result_file(self.result_file)
             check_keep_logs(unveil(self.keep_logs))  # veiled already when it comes out of partial()
             _ = self._exit_codes
@@ -556,7 +562,3 @@ def _moment(time: datetime | None) -> str:
 def _will_retry(context: Context) -> bool:
     ti = context["ti"]
     return bool(ti.max_tries) and ti.try_number <= ti.max_tries
-
-
-def _seconds(limit: float | timedelta | None) -> float | None:
-    return limit.total_seconds() if isinstance(limit, timedelta) else limit

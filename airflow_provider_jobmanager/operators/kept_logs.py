@@ -32,19 +32,20 @@ def check_keep_logs(keep_logs: Any) -> None:
         _container(keep_logs, parse_time=True)
 
 
-def output_file(keep_logs: Any, owner: Owner) -> OutputFile:
+def output_file(keep_logs: Any, owner: Owner, *, parse_time: bool = False) -> OutputFile:
     """The output file that keeps the logs of one try.
 
     Args:
         keep_logs: the container's URL (with a SAS), or a mapping of ``container_url``, ``path`` and
             ``identity_reference``.
         owner: the try, which gives the path when none was given.
+        parse_time: leave out what has yet to be rendered.
 
     Raises:
         ConfigurationError: it is neither, has an unknown member or no container.
         PayloadError: the container breaks rules of the Batch service, such as an address that is no URL.
     """
-    container = _container(keep_logs)
+    container = _container(keep_logs, parse_time=parse_time)
     if container.path is None:
         container.path = path_of(owner)
     return OutputFile.from_dict(

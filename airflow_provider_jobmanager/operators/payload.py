@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.batch.job import Job, PoolInfo
+from airflow_provider_jobmanager.batch.job import AutoPoolSpecification, Job, PoolInfo
 from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED, JobManagerTask
 from airflow_provider_jobmanager.batch.marks import marked_names, marks
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
+from airflow_provider_jobmanager.batch.values import holds_templates, templated, unset
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
 from airflow_provider_jobmanager.masking import unveil
 from airflow_provider_jobmanager.operators.kept_logs import output_file
@@ -53,19 +54,20 @@ _ARGUMENTS = {
 }
 
 
-def job_of(operator: Any, job_id: Any, owner: Owner | None = None) -> Job:
+def job_of(operator: Any, job_id: Any, owner: Owner | None = None, *, parse_time: bool = False) -> Job:
     """The whole job that an operator's arguments describe.
 
     Args:
         operator: holds the arguments as attributes.
         job_id: id of the job, None to leave it out (at parse time it may not be known).
         owner: the try whose logs are kept where ``keep_logs`` says; None at parse time.
+        parse_time: leave out what has yet to be rendered.
 
     Raises:
         ConfigurationError: an argument is of the wrong kind, has an unknown member, or stands twice.
     """
     arguments = {name: unveil(getattr(operator, name)) for name in ("job", "auto_pool", *MANAGER_FIELDS)}
-    settings = Job.from_dict(arguments["job"] or {})
+    settings = Job() if parse_time and templated(arguments["job"]) else _settings(arguments["job"])
     for name, argument in _OWN_ARGUMENTS.items():
         if getattr(settings, name) is not None:
             raise ConfigurationError(f"job: {name!r} does not belong here; give it as {argument}.")
@@ -78,14 +80,24 @@ def job_of(operator: Any, job_id: Any, owner: Owner | None = None) -> Job:
         if operator.pool_id is None
         else {"pool_id": operator.pool_id}
     )
-    check_result_pool(operator.result_file, settings.pool_info.auto_pool_specification)
+    if isinstance(settings.pool_info.auto_pool_specification, AutoPoolSpecification):
+        check_result_pool(operator.result_file, settings.pool_info.auto_pool_specification)
     settings.job_manager_task = JobManagerTask.from_dict(
         {"id": operator.job_manager_id, **{name: arguments[name] for name in MANAGER_FIELDS}}
     )
     if operator.keep_logs is not None and owner is not None:
-        kept = output_file(unveil(operator.keep_logs), owner)
-        settings.job_manager_task.output_files = [*(settings.job_manager_task.output_files or ()), kept]
+        kept = output_file(unveil(operator.keep_logs), owner, parse_time=parse_time)
+        settings.job_manager_task.output_files = [*_listed(settings.job_manager_task.output_files), kept]
     return settings
+
+
+def _settings(job: Any) -> Job:
+    return Job() if job is None or (isinstance(job, str) and unset(job)) else Job.from_dict(job)
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list that may be unset, or yet to be rendered."""
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def check_at_parse_time(operator: Any) -> None:
@@ -95,9 +107,7 @@ def check_at_parse_time(operator: Any) -> None:
         PayloadError: rules of the Batch service are broken; names all of them.
         ConfigurationError: as :func:`job_of`.
     """
-    if not (operator.job is None or isinstance(operator.job, Mapping)):
-        return  # an XComArg or a template that will be the mapping
-    _refuse(operator, job_of(operator, operator.job_id or "derived"), parse_time=True)
+    _refuse(operator, job_of(operator, operator.job_id or "derived", parse_time=True), parse_time=True)
 
 
 def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
@@ -109,9 +119,7 @@ def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
     """
     job = job_of(operator, job_id, owner)
     _refuse(operator, job, parse_time=False)
-    body = job.serialize()
-    body["metadata"] = [*body.get("metadata", ()), *marks(job), *owner.metadata()]
-    return body
+    return _body(job, owner)
 
 
 def explained(refusal: ServiceRefused, operator: Any) -> ServiceRefused:
@@ -125,20 +133,44 @@ def explained(refusal: ServiceRefused, operator: Any) -> ServiceRefused:
 def preview(operator: Any) -> str:
     """The request body as JSON for a person, secrets masked; what only a run knows is filled in for show.
 
+    What Airflow has not rendered stands in it as the template that it is, one of the whole argument ``job`` under that
+    name. Then only that is checked which can be known.
+
     Raises:
         PayloadError: as :func:`request_body`, and ConfigurationError likewise.
     """
+    arguments = {name: _as_template(unveil(getattr(operator, name))) for name in operator.template_fields}
+    parse_time = holds_templates(arguments)
+    written = SimpleNamespace(task_id=operator.task_id, wait_for=operator.wait_for, **arguments)
     owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
-    job_id = operator.job_id or owner.job_id()
-    body = request_body(operator, owner, job_id)
-    secrets = secret_values(job_of(operator, job_id, owner))
-    return json.dumps(redact(body, known=secrets, named=marked_names(body)), indent=2)
+    job = job_of(written, written.job_id or owner.job_id(), owner, parse_time=parse_time)
+    _refuse(written, job, parse_time=parse_time)
+    body = _body(job, owner)
+    if templated(written.job):
+        body["job"] = written.job
+    named = marked_names({"metadata": marks(job)})
+    return json.dumps(redact(body, known=secret_values(job), named=named), indent=2)
+
+
+def _as_template(value: Any) -> Any:
+    """What is yet to be rendered as text: an ``XComArg`` as the template that means the same."""
+    if isinstance(value, dict):
+        return {key: _as_template(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_template(item) for item in value]
+    return str(value) if hasattr(value, "iter_references") else value
+
+
+def _body(job: Job, owner: Owner) -> dict[str, Any]:
+    body = job.serialize()
+    body["metadata"] = [*_listed(body.get("metadata")), *marks(job), *owner.metadata()]
+    return body
 
 
 def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:
     errors = job.validate(parse_time=parse_time)
-    if operator.wait_for == "job_manager":
-        # Who waits for the manager alone may leave the job's end to others.
+    if operator.wait_for == "job_manager" or (parse_time and templated(unveil(operator.job))):
+        # Who waits for the manager alone may leave the job's end to others. What is yet to be rendered may say it.
         errors = [error for error in errors if error.rule != "never_ends"]
     if errors:
         named = [error._replace(path=_argument(error.path)) for error in errors]

@@ -21,6 +21,7 @@ from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, report_on, verdict_of_event
+from airflow_provider_jobmanager.operators.times import check_seconds
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -287,8 +288,10 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         if not templated(getattr(self, self._followed)):
             self._settle_id()
         for name in ("poll_interval", "out_of_sight"):
-            if not getattr(self, name) > 0:
-                raise self._wrong(f"{name} must be seconds above 0, not {getattr(self, name)!r}.")
+            try:
+                check_seconds(name, getattr(self, name))
+            except ConfigurationError as error:
+                raise self._wrong(str(error)) from None
         if start_from_trigger and not self.deferrable:
             raise self._wrong("start_from_trigger waits in the triggerer, and deferrable=False forbids that.")
 

@@ -185,7 +185,15 @@ def test_a_result_file_goes_with_a_pool_that_outlives_the_job(changes: dict[str,
         ({"children": "some"}, "children must be"),
         ({"on_kill_action": "kill"}, "on_kill_action must be"),
         ({"on_finish_action": "drop"}, "on_finish_action must be"),
-        ({"poll_interval": 0}, "poll_interval"),
+        ({"poll_interval": 0}, "poll_interval must be seconds above 0, not 0"),
+        ({"poll_interval": "5"}, "poll_interval must be seconds above 0, not '5'"),
+        ({"poll_interval": True}, "poll_interval"),
+        ({"out_of_sight": float("nan")}, "out_of_sight"),
+        ({"timeout": "PT1H"}, "timeout must be seconds above 0, as a number or a timedelta, not 'PT1H'"),
+        ({"timeout": -5}, "timeout must be"),
+        ({"timeout": dt.timedelta(0)}, "timeout must be"),
+        ({"start_timeout": 0}, "start_timeout must be"),
+        ({"quota_timeout": -1}, "quota_timeout must be 0 or more seconds"),
         (
             {"keep_logs": "not a URL"},
             "keep_logs can't be sent to the Batch service:\n  - container_url: expected an http",
@@ -274,6 +282,76 @@ def test_a_short_secret_takes_nothing_else_out_of_a_dry_run(capsys: pytest.Captu
     assert body["id"] == "job-2021-1"
     assert body["jobManagerTask"]["environmentSettings"] == [{"name": "PIN", "value": "***"}]
     assert {"name": "airflow_try_number", "value": "1"} in body["metadata"]
+
+
+def test_a_dry_run_before_rendering_prints_the_templates(capsys: pytest.CaptureFixture[str]) -> None:
+    with a_dag():
+
+        @task
+        def made() -> Any:
+            return []
+
+        operator = Operator(
+            task_id="t",
+            command_line="run",
+            pool_id="local",
+            job_id="j-{{ ti.try_number }}",
+            required_slots="{{ params.slots }}",
+            resource_files=made(),
+            output_files="{{ params.outputs }}",
+            keep_logs="{{ params.logs }}",
+            environment_settings={"DB_PASSWORD": "{{ params.name }}", "X": {"value": "hidden", "secret": True}},
+            kill_job_on_completion=False,
+            job="{{ params.job }}",
+        )
+
+    operator.dry_run()
+
+    printed = capsys.readouterr().out
+    body = json.loads(printed)
+    manager = body["jobManagerTask"]
+    assert (body["id"], body["job"]) == ("j-{{ ti.try_number }}", "{{ params.job }}")
+    assert manager["requiredSlots"] == "{{ params.slots }}"
+    assert "xcom_pull" in manager["resourceFiles"]
+    assert manager["outputFiles"][0] == "{{ params.outputs }}"
+    assert manager["outputFiles"][1]["destination"]["container"]["containerUrl"] == "{{ params.logs }}"
+    assert "hidden" not in printed
+
+    operator.command_line = ""
+    with pytest.raises(PayloadError, match="command_line: must not be empty"):
+        operator.dry_run()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_job_that_renders_to_nothing_is_unset(native: bool) -> None:
+    with a_dag(render_template_as_native_obj=native) as dag:
+        operator = Operator(task_id="t", command_line="run", pool_id="p", job="{{ params.nothing }}")
+
+    operator.render_template_fields({"params": {"nothing": None}, "dag": dag})
+
+    assert body_of(operator)["metadata"] == OWNER.metadata()
+
+
+@pytest.mark.parametrize("whole", ["{{ params.job }}", "XComArg"])
+def test_a_job_yet_to_be_rendered_hides_no_mistake_in_other_arguments(whole: str) -> None:
+    with a_dag():
+
+        @task
+        def settings() -> dict[str, Any]:
+            return {"on_all_tasks_complete": "terminatejob"}
+
+        job = settings() if whole == "XComArg" else whole
+        Operator(task_id="fine", command_line="x", pool_id="p", kill_job_on_completion=False, job=job)
+        with pytest.raises(PayloadError) as caught:
+            Operator(task_id="t", command_line="", pool_id="p", job_manager_id="a/b", job=job)
+        with pytest.raises(ConfigurationError, match="pool_id"):
+            Operator(task_id="u", command_line="x", job=job)
+
+    assert {error.path for error in caught.value.errors} == {"command_line", "job_manager_id"}
+
+
+def test_a_result_file_with_a_pool_yet_to_be_rendered() -> None:
+    an_operator(pool_id=None, auto_pool="{{ params.pool }}", result_file="result.json")
 
 
 def test_the_authentication_token_is_sent_as_it_is_with_a_warning_and_its_refusal_explained() -> None:

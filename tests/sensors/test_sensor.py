@@ -74,6 +74,7 @@ def deferred(sensor: AzureBatchJobManagerSensor) -> TaskDeferred:
         ({"job_id": ["j"]}, "job_id must be .* it came to a list of 1 items"),
         ({"job_id": None, "job_schedule_id": "nightly:job-1"}, "job_schedule_id must be the id of a job schedule"),
         ({"poll_interval": 0}, "poll_interval must be seconds above 0, not 0"),
+        ({"poll_interval": "5"}, "poll_interval must be seconds above 0, not '5'"),
         ({"out_of_sight": -1}, "out_of_sight must be seconds above 0, not -1"),
         ({"start_from_trigger": True, "deferrable": False}, "deferrable=False forbids that"),
     ],
