@@ -13,8 +13,6 @@ import json
 import logging
 import os
 import time
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -22,9 +20,9 @@ from urllib.request import getproxies, proxy_bypass
 from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
-from airflow_provider_jobmanager.batch.secrets import redact
-from airflow_provider_jobmanager.credentials import HTTP_LOG, first_line
-from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.credentials import HTTP_LOG
+from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceUnavailable
+from airflow_provider_jobmanager.refusals import of_connection, translated, with_reason, with_reason_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -42,7 +40,6 @@ API_VERSION = "2025-06-01"
 _OPTIONS: dict[str, Any] = {"retry_total": 0, "connection_timeout": 20, "read_timeout": 60, "stream": True}
 """Streamed, so that the SDK does not read a whole file into memory, nor JSON that is read here anyway."""
 _PAGE = 1000
-_TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @frozen
@@ -112,7 +109,7 @@ class Account:
         try:
             return make()
         except AccountError as error:
-            raise _of_connection(error, self) from error
+            raise of_connection(error, self) from error
 
     def _client_options(self) -> dict[str, Any]:
         from azure.core.pipeline.policies import HttpLoggingPolicy  # noqa: PLC0415 - as above
@@ -170,7 +167,7 @@ class Client:
             except ServiceError:
                 raise
             except Exception as error:
-                raise _translated(_with_reason(error), call, self.account) from error
+                raise translated(with_reason(error), call, self.account) from error
         return exchange.answer
 
     def close(self) -> None:
@@ -215,7 +212,7 @@ class AsyncClient:
             except ServiceError:
                 raise
             except Exception as error:
-                raise _translated(await _with_reason_async(error), call, self.account) from error
+                raise translated(await with_reason_async(error), call, self.account) from error
         return exchange.answer
 
     async def close(self) -> None:
@@ -243,28 +240,6 @@ async def _read_async(response: Any, limit: int | None) -> bytes:
             break
     await response.close()
     return bytes(data if limit is None else data[:limit])
-
-
-def _with_reason(error: Exception) -> Exception:
-    """A streamed refusal with its body read, where the reason stands; or what came in the way of that."""
-    read = getattr(getattr(error, "response", None), "read", None)
-    try:
-        if read is not None:
-            read()
-    except Exception as broken:  # noqa: BLE001 - not hidden: the caller raises it
-        return broken
-    return error
-
-
-async def _with_reason_async(error: Exception) -> Exception:
-    """As :func:`_with_reason`."""
-    read = getattr(getattr(error, "response", None), "read", None)
-    try:
-        if read is not None:
-            await read()
-    except Exception as broken:  # noqa: BLE001 - as above
-        return broken
-    return error
 
 
 def _thrower(flow: Flow[T], error: ServiceError) -> Callable[[], Call | Pause]:
@@ -340,87 +315,6 @@ def _json(body: bytes, status: int, call: Call) -> Any:
         raise ServiceUnavailable(
             f"{call}: the answer is not JSON ({len(body)} bytes, HTTP {status})", status=status
         ) from None
-
-
-def _translated(error: Exception, call: Call, account: Account) -> Exception:
-    """The provider's own error for what the SDK raised.
-
-    An answer may be broken in more ways than anybody lists (a false ``Content-Encoding``, nesting without end): what is
-    not known to mean something is no usable answer.
-    """
-    from azure.core.exceptions import AzureError, HttpResponseError  # noqa: PLC0415 - as above
-
-    if isinstance(error, HttpResponseError) and error.response is not None and _from_batch(error, account):
-        return _refusal(error, call, account)
-    if isinstance(error, AccountError):
-        return _of_connection(error, account)
-    if refused := account.credential.explain(error, account.conn_id):
-        return refused
-    if isinstance(error, (AzureError, OSError, asyncio.TimeoutError)):
-        return ServiceUnavailable(f"{call}: no answer from {account}: {first_line(error)}")
-    return ServiceUnavailable(
-        f"{call}: the answer of {account} can't be read: {type(error).__name__}: {first_line(error)}"
-    )
-
-
-def _of_connection(error: AccountError, account: Account) -> AccountError:
-    return AccountError(f"Connection {account.conn_id!r}: {error}")
-
-
-def _from_batch(error: Any, account: Account) -> bool:
-    """Whether the answer came from the account, not from the authority that gives out tokens."""
-    request = getattr(error.response, "request", None)
-    return request is not None and urlsplit(request.url).netloc == urlsplit(account.endpoint).netloc
-
-
-def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
-    response = error.response
-    status = int(response.status_code)
-    try:
-        body = json.loads(response.content or b"null")
-    except (ValueError, RecursionError):
-        body = None
-    said = body if isinstance(body, dict) else {}
-    code = str(said.get("code") or "")
-    text = (said.get("message") or {}).get("value") if isinstance(said.get("message"), dict) else None
-    message = str(text or "").partition("\nRequestId:")[0].strip()
-    transient = status in _TRY_AGAIN or (
-        status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
-    )
-    if transient or (not code and call.method != "HEAD"):
-        what = f"{code}: {message}" if code else "an answer that is not the Batch service's"
-        return ServiceUnavailable(
-            f"{call}: HTTP {status}, {what}", status=status, code=code, retry_after=_retry_after(response.headers)
-        )
-    # The service repeats values of the request, a shared access signature among them.
-    given = said.get("values")
-    pairs = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
-    values: dict[str, str] = redact({str(item.get("key")): str(item.get("value", "")) for item in pairs})
-    return ServiceRefused(
-        status=status,
-        code=code,
-        message=message,
-        values=values,
-        request_id=str(response.headers.get("request-id") or ""),
-        request=str(call),
-        hint=account.credential.advice(status, code, " ".join([message, *values.values()])),
-    )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a ``Retry-After``, which may be a number or a date; a date counts from the answer's own."""
-    asked = headers.get("Retry-After")
-    if not asked:
-        return None
-    try:
-        return max(0.0, float(asked))
-    except ValueError:
-        pass
-    try:
-        until, now = parsedate_to_datetime(asked), parsedate_to_datetime(headers.get("Date") or "")
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _proxies(endpoint: str) -> dict[str, str]:

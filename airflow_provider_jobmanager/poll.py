@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from airflow_provider_jobmanager.account import AsyncClient
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT
 from airflow_provider_jobmanager.batch.verdict import moment
+from airflow_provider_jobmanager.budget import FewAtOnce, Turnstile
 from airflow_provider_jobmanager.errands import Errands
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.sight import (
@@ -40,7 +40,8 @@ from airflow_provider_jobmanager.sight import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from airflow_provider_jobmanager.batch.calls import Answer, Call, Json
+    from airflow_provider_jobmanager.account import AsyncClient
+    from airflow_provider_jobmanager.batch.calls import Answer, Json
     from airflow_provider_jobmanager.batch.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -55,51 +56,12 @@ whose date is further off are refused anyway
 
 _SWEEP_SECONDS = 60.0
 _SWEEP_TICKS = 12
-_READS_AT_ONCE = 16
 _TOLD_AT_ONCE = 20
 _ROWS_AT_ONCE = 200
 _SPARE_PER_SECOND = 1.0
 _LOOKS_PER_SECOND = 10.0
 _SWEEP_SELECT = ("id", "state", "creationTime")
 _DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-
-
-@define
-class Turnstile:
-    """Lets callers through in the order they came, so many a second.
-
-    Attributes:
-        per_second: how many.
-        clock: seconds that only grow.
-        sleep: for tests to replace.
-    """
-
-    per_second: float
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
-    _queue: asyncio.Lock = field(factory=asyncio.Lock, init=False)
-    _next: float = field(default=float("-inf"), init=False)
-
-    async def turn(self) -> None:
-        """Wait until it is the caller's turn."""
-        async with self._queue:
-            pause = self._next - self.clock()
-            if pause > 0:
-                await self.sleep(pause)
-            self._next = self.clock() + 1 / self.per_second
-
-
-@define
-class FewAtOnce(AsyncClient):
-    """A client for what the waits ask, each for itself: only so many requests are on their way at once."""
-
-    inner: AsyncClient = field(kw_only=True)
-    gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(_READS_AT_ONCE), kw_only=True)
-
-    async def call(self, call: Call) -> Answer:
-        """As :meth:`AsyncClient.call`, when there is room."""
-        async with self.gate:
-            return await self.inner.call(call)
 
 
 @define(eq=False)

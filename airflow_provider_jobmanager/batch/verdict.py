@@ -61,7 +61,7 @@ class Verdict:
         started_at: when the manager last started.
         ended_at: when the job ended, or the manager where only that was waited for.
         retries: how often the manager was started again after a non-zero exit.
-        requeues: how often the manager was put back because a node was taken away by a user.
+        requeues: how often the manager was put back on a user's request: a node was taken away, the job was disabled.
         recoveries: how often the manager was seen, by whoever waited, to start anew because its node was lost or
             preempted; the service counts that nowhere.
         failed_children: how many other tasks failed, None when nobody counted.

@@ -258,12 +258,15 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
     async def _report(self, wait: Wait, verdict: Verdict) -> None:
         try:
             report = await asyncio.wait_for(wait.client.perform(gather(verdict)), _REPORT_SECONDS)
+            lines = [*report.facts(), *report.output()]
         except (ServiceError, asyncio.TimeoutError) as error:
             # The verdict stands, whatever can't be told of it.
             self.log.warning("What else is known of the job could not be read: %s", error or "no answer in time")
-            return
-        for line in (*report.facts(), *report.output()):
-            self.log.info("%s", line)
+        except Exception:
+            self.log.exception("What else is known of the job could not be told")
+        else:
+            for line in lines:
+                self.log.info("%s", line)
 
     async def _hear(self, wait: Wait) -> dict[str, Any]:
         while True:

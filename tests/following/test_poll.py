@@ -10,8 +10,9 @@ import pytest
 
 from airflow_provider_jobmanager.batch.calls import Answer
 from airflow_provider_jobmanager.batch.verdict import moment
+from airflow_provider_jobmanager.budget import Turnstile
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
-from airflow_provider_jobmanager.poll import Poll, Turnstile
+from airflow_provider_jobmanager.poll import Poll
 from airflow_provider_jobmanager.sight import Broken, Changed, Ended, GaveUp, Recovered, Trouble
 from tests.following.fake import FakeService, always, ends, heard
 
