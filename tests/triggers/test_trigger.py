@@ -355,6 +355,7 @@ async def test_airflow_3_2_fails_a_task_on_a_worker_where_it_has_retries(monkeyp
     assert event.payload["exit_code"] == 9
 
 
+@pytest.mark.skipif(not ending.AIRFLOW_3_3, reason="Airflow 3.2 fails a task on a worker only")
 async def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps({"conn_type": "azure_batch_job_manager"}))
     with pytest.raises(AccountError, match="no account_url"):
