@@ -1,6 +1,7 @@
 """For the tests of your own DAGs: a local Batch service as the fixture ``local_batch``.
 
-Found by pytest on its own once the provider is installed.
+Found by pytest on its own once the provider is installed. ``local_batch.scripts`` says how tasks end without running
+their commands, ``local_batch.faults`` what goes wrong on the way to the service, ``local_batch.clock`` what time it is.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ def test_there_is_no_block_that_no_test_runs() -> None:
         'DAG("follow_a_job"',
         "export AIRFLOW_CONN",
         "jobmanager local",
+        "(local_batch)",
     ]
     assert [text for text in known if sum(text in code for _, code in BLOCKS) != 1] == []
     assert len(BLOCKS) == len(known)
@@ -126,6 +127,25 @@ def test_the_dags_run(airflow: AirflowHome) -> None:
     follow = api.trigger("follow_a_job", {"job_id": xcoms["job_id"]})
     assert api.wait_for_run("follow_a_job", follow).state == "success"
     assert api.xcoms("follow_a_job", follow, "wait")["return_value"]["job_id"] == xcoms["job_id"]
+
+
+def test_the_tests_of_a_dag_pass(tmp_path: Path, migrated_databases: Path) -> None:
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+
+    home = AirflowHome(tmp_path / "airflow")
+    home.migrate(migrated_databases)
+    (home.dags / "first.py").write_text(block('DAG("first"'))
+    (tmp_path / "test_first.py").write_text(block("(local_batch)"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_first.py"],
+        cwd=tmp_path,
+        env={**os.environ, "AIRFLOW_HOME": str(home.root), "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
 
 
 def test_the_connection_is_one_that_the_hook_takes() -> None:

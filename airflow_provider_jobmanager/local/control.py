@@ -11,6 +11,7 @@ It lives below ``/_local``, outside the Batch namespace, and takes the account's
     GET  /_local/faults                the rules in force
     POST /_local/faults                one rule, see :mod:`.faults`
     DELETE /_local/faults
+    GET, POST, DELETE /_local/scripts  the same for ends of tasks, see :mod:`.scripts`
     POST /_local/pools/POOL/nodes/NODE/kill | /preempt | /restore
 
 ``NODE`` is a node's id, or its place in the pool's list, counted from 0.
@@ -59,6 +60,9 @@ class Control:
             ("GET", "faults"): self._faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
+            ("GET", "scripts"): self._scripts,
+            ("POST", "scripts"): self._add_script,
+            ("DELETE", "scripts"): self._clear_scripts,
         }
 
     def answer(self, method: str, path: str, body: Any) -> Doc:
@@ -122,6 +126,20 @@ class Control:
 
     def _clear_faults(self, _: Any) -> Doc:
         self.service.faults.clear()
+        return {}
+
+    def _scripts(self, _: Any) -> Doc:
+        return {"value": self.service.scripts.data()}
+
+    def _add_script(self, body: Any) -> Doc:
+        try:
+            script = self.service.scripts.add(**shapes.mapping(body, "of the whole body"))
+        except ValueError as error:
+            raise errors.refuse("InvalidRequestBody", values={"Reason": str(error)}) from None
+        return asdict(script, filter=lambda _, value: value is not None)
+
+    def _clear_scripts(self, _: Any) -> Doc:
+        self.service.scripts.clear()
         return {}
 
     def _node(self, pool_id: str, name: str, action: str) -> Doc:

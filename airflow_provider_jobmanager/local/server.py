@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_provider_jobmanager.local.engine import Engine
+    from airflow_provider_jobmanager.local.scripts import Scripts
     from airflow_provider_jobmanager.local.store import Store
 
 log = logging.getLogger(__name__)
@@ -91,13 +92,17 @@ class Service:
         engine: the rules.
         authenticator: decides who asks.
         faults: trouble on purpose.
+        scripts: ends of tasks on purpose.
         secure: whether it is served over HTTPS.
     """
 
-    def __init__(self, engine: Engine, authenticator: Authenticator, faults: Faults, *, secure: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, authenticator: Authenticator, faults: Faults, scripts: Scripts, *, secure: bool = False
+    ) -> None:
         self.engine = engine
         self.authenticator = authenticator
         self.faults = faults
+        self.scripts = scripts
         self.secure = secure
         faults.look_back = self._look_back
         self.control = Control(self) if engine.settings.control else None
@@ -111,8 +116,9 @@ class Service:
         await self.app(scope, receive, send)
 
     def reset(self) -> None:
-        """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
+        """Back to an account with nothing but the default pool: no jobs, faults, scripts; the clock at its own time."""
         self.faults.clear()
+        self.scripts.clear()
         self.journal.clear()
         self.engine.reset()
 

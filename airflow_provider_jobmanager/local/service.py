@@ -24,6 +24,7 @@ from airflow_provider_jobmanager.local.control import find_node
 from airflow_provider_jobmanager.local.engine import Engine
 from airflow_provider_jobmanager.local.execution import Processes
 from airflow_provider_jobmanager.local.faults import Faults
+from airflow_provider_jobmanager.local.scripts import Scripted, Scripts
 from airflow_provider_jobmanager.local.server import Service
 from airflow_provider_jobmanager.local.settings import Settings, SettingsError
 from airflow_provider_jobmanager.local.store import Store
@@ -60,12 +61,14 @@ class LocalBatch:
         settings: how it was set up.
         engine: its rules, for tests that look inside.
         faults: trouble on purpose.
+        scripts: tasks that end as a test says, without their commands.
         certificate: in HTTPS mode, the file that clients are given to trust; None without TLS.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.faults = Faults()
+        self.scripts = Scripts()
         self._temporary = self.settings.state_dir is None
         self._port = self.settings.port
         self._threads: list[threading.Thread] = []
@@ -126,7 +129,7 @@ class LocalBatch:
             self._port = listening.getsockname()[1]
             store = _open_store(None if self._temporary else self.root / "state.sqlite3")
             stack.callback(store.close)
-            runner = Processes(self.settings.auto_storage)
+            runner = Scripted(Processes(self.settings.auto_storage), self.scripts, self._later)
             # Tasks stay as they are in the store: the next life takes them up as after a reboot of their nodes.
             stack.callback(runner.close)
             self.engine = Engine(self.settings, store, runner, self.root / "nodes")
@@ -149,7 +152,7 @@ class LocalBatch:
         self._resources.close()
 
     def reset(self) -> None:
-        """Back to an account with nothing but the default pool: no jobs, no faults, the clock as it is by itself."""
+        """Back to an account with nothing but the default pool: no jobs, faults, scripts; the clock at its own time."""
         self._service.reset()
 
     def kill_node(self, pool_id: str, node: str | int = 0) -> None:
@@ -210,7 +213,7 @@ class LocalBatch:
         authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
         self.engine.account_url = self.url
         self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
-        self._service = Service(self.engine, authenticator, self.faults, secure=self.settings.https)
+        self._service = Service(self.engine, authenticator, self.faults, self.scripts, secure=self.settings.https)
         tls = certificate_in(self.root / "tls") if self.settings.https else None
         self.certificate = tls.certificate if tls else None
         return _Server(
@@ -229,6 +232,9 @@ class LocalBatch:
                 timeout_keep_alive=75,
             )
         )
+
+    def _later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
+        self.engine.after(seconds, self.engine.now(), action, *args)
 
     def _end_threads(self) -> None:
         self._stopping.set()
