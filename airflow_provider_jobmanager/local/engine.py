@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import shutil
 import threading
 import weakref
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.launches import Launch, Run, Runner
     from airflow_provider_jobmanager.local.settings import Settings
     from airflow_provider_jobmanager.local.store import Store
+
+log = logging.getLogger(__name__)
 
 FAR = timedelta(days=365 * 100)
 
@@ -103,6 +106,7 @@ class Engine:
         """Back to an account with nothing but the default pool."""
         with self.changed:
             self.runner.end_all()
+            self.runner.end_strays(self.root)
             self.store.clear()
             self._due.clear()
             self._make_rules()
@@ -214,8 +218,13 @@ class Engine:
         while self._due and self._due[0][0] <= until:
             _, _, action, held = heapq.heappop(self._due)
             args = [arg() if isinstance(arg, weakref.ref) else arg for arg in held]
-            if None not in args:
+            if None in args:
+                continue
+            try:
                 action(*args)
+            except Exception:
+                # Whoever asks for something meanwhile has nothing to do with it, nor has what else is due.
+                log.exception("%s, which was due, broke in the local Batch service", action.__qualname__)
 
     def _catch_up(self, target: datetime) -> None:
         """Live through the time up to ``target``, stopping at every moment that something is due."""

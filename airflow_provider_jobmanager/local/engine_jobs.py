@@ -120,7 +120,8 @@ class Jobs:
         if by_user:
             if job.state in _BUSY:
                 raise errors.refuse(_BUSY[job.state])
-            touch(job.doc, now)
+            if job.state != "active":
+                touch(job.doc, now)
         if job.state == "active":
             JOB.move(job.doc, "disabling", "disable", now)
             self.engine.scheduling.suspend(job)
@@ -272,6 +273,8 @@ class Jobs:
             raise errors.invalid_property(
                 "poolInfo", info["poolId"], "The pool of a job can be changed only while the job is disabled"
             )
+        self._drop_auto_pool(job)
+        job.auto_pool = False
         job.doc["poolInfo"] = info
         job.doc["executionInfo"]["poolId"] = info["poolId"]
 
@@ -315,6 +318,8 @@ class Jobs:
             "poolId": info["poolId"],
             "schedulingError": error,
         }
+        if job.schedule is not None:
+            self.engine.at(now + SETTLE, self.engine.schedules.job_over, job.schedule)
 
     def check_quota(self) -> None:
         """Room for one more active job or schedule.
@@ -371,12 +376,16 @@ class Jobs:
         self.engine.scheduling.forget(job)
         for directory in self.engine.launches.job_directories(job):
             shutil.rmtree(directory, ignore_errors=True)
+        self.engine.scheduling.preparation.forget(job)
         self.store.remove(job)
         self._over(job)
 
     def _over(self, job: Job) -> None:
         if job.schedule is not None:
             self.engine.schedules.job_over(job.schedule)
+        self._drop_auto_pool(job)
+
+    def _drop_auto_pool(self, job: Job) -> None:
         if job.auto_pool and not job.doc["poolInfo"]["autoPoolSpecification"]["keepAlive"]:
             pool = self.store.pools.get(job.doc["executionInfo"]["poolId"])
             if pool is not None and pool.state == "active":

@@ -6,6 +6,7 @@ passing state can be seen, and is kept in bounds by a quota of nodes instead of 
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from airflow_provider_jobmanager.local.settings import DEFAULT_POOL
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local.engine import Engine
     from airflow_provider_jobmanager.local.records import Doc, Node
+
+log = logging.getLogger(__name__)
 
 SETTLE = timedelta(milliseconds=50)
 """How long a resize, or the end of a pool, takes at least."""
@@ -81,7 +84,15 @@ class Pools:
     def make_default(self) -> None:
         """The pool that every local account has, with its nodes at once."""
         wanted = self.engine.settings
-        if self.store.pools.get(DEFAULT_POOL) is not None:
+        there = self.store.pools.get(DEFAULT_POOL)
+        if there is not None:
+            has = there.doc["targetDedicatedNodes"], there.doc["taskSlotsPerNode"]
+            if has != (wanted.nodes, wanted.slots_per_node):
+                log.warning(
+                    "The pool %r of this state directory keeps its %d node(s) with %d slot(s) each; "
+                    "nodes and slots_per_node (%d, %d) count for a new one",
+                    DEFAULT_POOL, *has, wanted.nodes, wanted.slots_per_node,
+                )  # fmt: skip
             return
         specification = {
             "vmSize": "standard_local",
@@ -171,6 +182,7 @@ class Pools:
         leaving = [node for node in self.store.nodes(pool.key) if node.state == "leavingpool"]
         if pool.state == "deleting":
             if not self.store.nodes(pool.key):
+                self.engine.scaling.forget(pool)
                 self.store.remove(pool)
             return
         changed = formats.parse_timestamp(pool.doc["allocationStateTransitionTime"])

@@ -7,6 +7,7 @@ wait for new ones, as it has to on a new pool.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,11 @@ class Scaling:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.store = engine.store
-        self._samples: dict[str, deque[tuple[datetime, dict[str, float]]]] = {}
-        self._sampling: set[str] = set()
+        self._samples: dict[str, deque[tuple[datetime, dict[str, float]]]] = {}  # of pools with a formula
+        # Of each such pool the number of what watches it: an enabled formula takes the place of the one before.
+        self._sampling: dict[str, int] = {}
+        self._evaluating: dict[str, int] = {}
+        self._numbers = itertools.count()
 
     def enable(self, pool: Pool, body: Any) -> None:
         """Give a pool a formula, or the one it has another interval."""
@@ -56,6 +60,7 @@ class Scaling:
         for name in ("autoScaleFormula", "autoScaleEvaluationInterval", "autoScaleRun"):
             pool.doc.pop(name, None)
         pool.doc["enableAutoScale"] = False
+        self.forget(pool)
         touch(pool.doc, self.engine.now())
         self.store.save(pool)
 
@@ -74,29 +79,33 @@ class Scaling:
             return
         now = self.engine.now()
         if pool.key not in self._sampling:
-            self._sampling.add(pool.key)
-            self._sample(pool)
-        self.engine.at(now, self._evaluate, pool, pool.doc["autoScaleFormula"], pool.doc["autoScaleEvaluationInterval"])
+            self._sampling[pool.key] = next(self._numbers)
+            self._samples[pool.key] = deque(maxlen=_KEPT)
+            self._sample(pool, self._sampling[pool.key])
+        self._evaluating[pool.key] = next(self._numbers)
+        self.engine.at(now, self._evaluate, pool, self._evaluating[pool.key])
 
-    def _sample(self, pool: Pool) -> None:
-        if self.store.pools.get(pool.key) is not pool or not pool.doc["enableAutoScale"]:
-            self._sampling.discard(pool.key)
-            self._samples.pop(pool.key, None)
-            return
-        now = self.engine.now()
-        self._samples.setdefault(pool.key, deque(maxlen=_KEPT)).append((now, self._figures(pool)))
-        self.engine.at(now + SAMPLE_PERIOD, self._sample, pool)
+    def forget(self, pool: Pool) -> None:
+        """Watch a pool no longer: it has no formula any more, or it is gone."""
+        for watched in (self._samples, self._sampling, self._evaluating):
+            watched.pop(pool.key, None)
 
-    def _evaluate(self, pool: Pool, formula: str, interval: str) -> None:
-        same = (pool.doc.get("autoScaleFormula"), pool.doc.get("autoScaleEvaluationInterval")) == (formula, interval)
-        if self.store.pools.get(pool.key) is not pool or pool.state != "active" or not same:
+    def _sample(self, pool: Pool, number: int) -> None:
+        if self._sampling.get(pool.key) == number:
+            now = self.engine.now()
+            self._samples[pool.key].append((now, self._figures(pool)))
+            self.engine.at(now + SAMPLE_PERIOD, self._sample, pool, number)
+
+    def _evaluate(self, pool: Pool, number: int) -> None:
+        if self._evaluating.get(pool.key) != number or pool.state != "active":
             return
-        run, outcome = self._run(pool, formula)
+        run, outcome = self._run(pool, pool.doc["autoScaleFormula"])
         pool.doc["autoScaleRun"] = run
         self.store.save(pool)
         if outcome is not None and pool.doc["allocationState"] == "steady":
             self.engine.pools.set_targets(pool, outcome.dedicated, outcome.low_priority, outcome.deallocation)
-        self.engine.after(formats.seconds_of(interval), self.engine.now(), self._evaluate, pool, formula, interval)
+        interval = formats.seconds_of(pool.doc["autoScaleEvaluationInterval"])
+        self.engine.after(interval, self.engine.now(), self._evaluate, pool, number)
 
     def _run(self, pool: Pool, formula: str) -> tuple[Doc, autoscale.Outcome | None]:
         now = self.engine.now()

@@ -17,12 +17,14 @@ from airflow_provider_jobmanager.local import containers, processes, transfer_er
 from airflow_provider_jobmanager.local.launches import Outcome, failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from airflow_provider_jobmanager.local.launches import Launch, Listener, Run
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 30.0
 _LAUNCH_FAILED = "Failed to launch the specified command line"
 
 
@@ -45,6 +47,9 @@ class Processes:
         with self._lock:
             if self._closed:
                 return
+            # A deleted task may be followed by one of its name while its command is still being ended.
+            there = [each for each in self._running.values() if each.launch.directory == launch.directory]
+            running.predecessors = there
             self._running[launch.run] = running
         running.start()
 
@@ -60,7 +65,7 @@ class Processes:
         processes.end_left_over(int(process[0]), str(process[1]), directory)
 
     def end_strays(self, root: Path) -> None:
-        """End whatever an earlier life of the service left running on nodes below ``root``."""
+        """End whatever is left running on nodes below ``root`` of runs that are over."""
         processes.end_strays(root)
 
     def end_all(self) -> None:
@@ -71,7 +76,9 @@ class Processes:
         """End all runs as well, and wait until they are gone."""
         self._closed = True
         for running in self._end_all():
-            running.join()
+            running.join(_PATIENCE)
+            if running.is_alive():
+                log.warning("A run of %s in job %s does not end", running.launch.run.name, running.launch.run.owner)
 
     def _end_all(self) -> list[_Running]:
         with self._lock:
@@ -97,11 +104,14 @@ class _Running(threading.Thread):
         self.auto_storage = auto_storage
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self.predecessors: list[_Running] = []
         self._killed = threading.Event()
+        self._transferred = threading.Event()
 
     def kill(self) -> None:
         """End it, whichever step it is at."""
         self._killed.set()
+        self._transferred.set()
         with self._lock:
             if self._process is not None:
                 processes.kill_group(self._process.pid)
@@ -126,6 +136,8 @@ class _Running(threading.Thread):
             listener.exited(self.launch.run, outcome)
 
     def _steps(self) -> Outcome:
+        for running in self.predecessors:
+            running.join()
         working = self.launch.directory / "wd"
         try:
             working.mkdir(parents=True, exist_ok=True)
@@ -153,7 +165,7 @@ class _Running(threading.Thread):
 
         storage = transfer.Storage(self.auto_storage)
         try:
-            transfer.fetch(self.launch.resource_files, working, storage, self._killed)
+            self._transfer(transfer.fetch, self.launch.resource_files, working, storage, self._killed)
         except transfer_errors.TransferError as error:
             raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
         except transfer_errors.Stopped:
@@ -163,11 +175,42 @@ class _Running(threading.Thread):
         from airflow_provider_jobmanager.local import uploads  # noqa: PLC0415 - as above
 
         try:
-            uploads.upload(self.launch.output_files, working, self.launch.environment, exit_code, self._killed)
+            self._transfer(
+                uploads.upload,
+                self.launch.output_files,
+                working,
+                self.launch.environment,
+                exit_code,
+                self._killed,
+            )
         except transfer_errors.TransferError as error:
             raise _RunError(Outcome(exit_code, error.failure_info(), phase="after")) from None
         except transfer_errors.Stopped:
             raise _RunError(Outcome(exit_code)) from None
+
+    def _transfer(self, action: Callable[..., None], *args: Any) -> None:
+        """Bring files in or out, for as long as nobody ends this run.
+
+        A source may say nothing for a minute, and nothing wakes whoever listens to it. So that is a thread of its own:
+        it is left to itself when the run is ended, and touches no file any more.
+        """
+        failed: list[Exception] = []
+
+        def act() -> None:
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001 - raised below, in the thread of the run
+                failed.append(error)
+            self._transferred.set()
+
+        self._transferred.clear()
+        if not self._killed.is_set():
+            threading.Thread(target=act, name=f"files of {self.name}", daemon=True).start()
+            self._transferred.wait()
+        if self._killed.is_set():
+            raise transfer_errors.Stopped
+        if failed:
+            raise failed[0]
 
     def _command(self, working: Path) -> list[str]:
         try:
@@ -212,6 +255,7 @@ class _Running(threading.Thread):
         # The leader stays a zombie until its group is ended: its pid, which names the group, can't be given away.
         processes.wait_unreaped(pid)
         processes.kill_group(pid)
+        processes.end_scattered(self.launch.directory)
         if self.launch.container is not None and self._killed.is_set():
             containers.kill(self.launch)
         with self._lock:

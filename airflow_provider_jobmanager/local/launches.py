@@ -99,7 +99,7 @@ class Runner(Protocol):
         """End what an earlier life of the service left running."""
 
     def end_strays(self, root: Path) -> None:
-        """End whatever an earlier life of the service left running on nodes below ``root``."""
+        """End whatever is left running on nodes below ``root`` of runs that are over."""
 
     def close(self) -> None:
         """End all runs as well, and wait until they are gone."""

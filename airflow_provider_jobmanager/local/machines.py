@@ -11,6 +11,7 @@ change does to ``previousState``, ``eTag`` and ``lastModified`` is what recorded
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -86,11 +87,14 @@ class Machine:
 
 
 def touch(doc: dict[str, Any], now: datetime) -> None:
-    """Stamp a change that a user asked for: one value in two members."""
+    """Stamp a change that a user asked for: one value in two members, and never the one that was there before."""
+    if "lastModified" in doc:
+        now = max(now, formats.parse_timestamp(doc["lastModified"]) + _MOMENT)
     doc["lastModified"] = formats.timestamp(now)
     doc["eTag"] = formats.etag(now)
 
 
+_MOMENT = timedelta(microseconds=1)
 _ENDABLE_JOB = ("active", "disabling", "disabled")
 
 JOB = Machine(

@@ -116,6 +116,14 @@ class Preparation:
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
 
+    def forget(self, job: Job) -> None:
+        """A job is gone: a new one of its id may run where this one's preparation failed."""
+        for pool in self.store.pools:
+            for node in self.store.nodes(pool.key):
+                if job.key in node.ineligible:
+                    node.ineligible.remove(job.key)
+                    self.store.save(node)
+
     def recover(self) -> None:
         """Take jobs up again after a restart: all nodes booted."""
         for job in self.store.jobs:

@@ -9,10 +9,15 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A constant of this module, since type checkers take the platform they run on for the only one.
 _LINUX: bool = sys.platform == "linux"
 _PROC = Path("/proc")
+_PASSES = 10
 _START_FIELD = 19  # of /proc/PID/stat, counted after the name: field 22 of proc(5)
 
 
@@ -67,14 +72,28 @@ def end_left_over(pid: int, started: str, directory: Path) -> None:
 def end_strays(root: Path) -> None:
     """End every process whose node's directory lies below ``root``.
 
-    Such a process can only be a run of an earlier life: this one has begun none yet. It reaches those that were begun
-    so shortly before the end that nobody wrote them down. On Linux only; elsewhere no environment can be looked into.
+    It is for times when no run is under way there: what it finds was left behind by one, perhaps of an earlier life,
+    begun so shortly before its end that nobody wrote it down. On Linux only; elsewhere no environment can be looked
+    into.
     """
-    for pid in _all() if _LINUX else ():
-        node = _variable(pid, b"AZ_BATCH_NODE_ROOT_DIR")
-        if node is not None and root in Path(node).parents:
+    _end_where(b"AZ_BATCH_NODE_ROOT_DIR", lambda node: root in Path(node).parents)
+
+
+def end_scattered(directory: Path) -> None:
+    """End what a run in ``directory`` started outside of its process group. On Linux only, as above."""
+    _end_where(b"AZ_BATCH_TASK_DIR", lambda task: task == str(directory))
+
+
+def _end_where(name: bytes, is_meant: Callable[[str], bool]) -> None:
+    # Again until there are none: one may have started another before it was ended.
+    for _ in range(_PASSES if _LINUX else 0):
+        values = {pid: _variable(pid, name) for pid in _all()}
+        found = [pid for pid, value in values.items() if value is not None and is_meant(value)]
+        for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
 
 
 def _members(group: int) -> list[int]:
@@ -89,14 +108,18 @@ def _members(group: int) -> list[int]:
 
 
 def _all() -> list[int]:
-    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
+    return [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208 - as below
 
 
 def _variable(pid: int, name: bytes) -> str | None:
     """A variable of another process's environment, as it was when its program began."""
     try:
-        environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - asked for every process there is
+            environment = file.read()
     except OSError:
         return None
     prefix = name + b"="
-    return next((os.fsdecode(entry[len(prefix) :]) for entry in environment if entry.startswith(prefix)), None)
+    if prefix not in environment:
+        return None
+    entries = environment.split(b"\0")
+    return next((os.fsdecode(entry[len(prefix) :]) for entry in entries if entry.startswith(prefix)), None)

@@ -130,6 +130,7 @@ class LocalBatch:
             store = _open_store(None if self._temporary else self.root / "state.sqlite3")
             stack.callback(store.close)
             runner = Scripted(Processes(self.settings.auto_storage), self.scripts, self._later)
+            stack.callback(runner.end_strays, self.root / "nodes")
             # Tasks stay as they are in the store: the next life takes them up as after a reboot of their nodes.
             stack.callback(runner.close)
             self.engine = Engine(self.settings, store, runner, self.root / "nodes")
@@ -314,7 +315,8 @@ class _Server(uvicorn.Server):
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Without the protocol in so many words asyncio leaves Nagle's algorithm on, and each answer takes 40 ms longer.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
@@ -340,7 +342,10 @@ def _open_store(path: Path | None) -> Store:
 
 
 def _lock(root: Path) -> IO[str]:
-    lock = (root / "lock").open("w")
+    try:
+        lock = (root / "lock").open("w")
+    except OSError as error:
+        raise SettingsError(f"state_dir {str(root)!r} can't be written to: {error.strerror}.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

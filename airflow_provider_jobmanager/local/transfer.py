@@ -252,6 +252,8 @@ def _target(directory: Path, *parts: str) -> Path:
 def _write(
     target: Path, chunks: Iterable[bytes], mode: int, stop: threading.Event | None, details: list[tuple[str, str]]
 ) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped
     try:
         file = target.open("wb")
     except OSError as error:

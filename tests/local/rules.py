@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import Settings
+from airflow_provider_jobmanager.local import Settings, engine
 from airflow_provider_jobmanager.local.clock import Clock
 from airflow_provider_jobmanager.local.engine import Engine
 from airflow_provider_jobmanager.local.launches import Outcome
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.local.launches import Launch, Listener, Run
     from airflow_provider_jobmanager.local.records import Job, Task
+
+
+class Strict(logging.Handler):
+    """Fails a test where the engine logs and goes on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            raise record.exc_info[1]
+
+
+engine.log.addHandler(Strict())
 
 
 class Commands:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_jobmanager.local import formats
+from airflow_provider_jobmanager.local import engine, formats
 from airflow_provider_jobmanager.local.errors import BatchError
 from tests.local.rules import Account
 
@@ -165,6 +165,46 @@ def test_ids_are_one_whatever_their_case(account: Account):
 def test_a_pool_that_is_not_there_is_accepted_and_waited_for(account: Account):
     job = account.managed(poolInfo={"poolId": "later"})
     assert account.task(job).state == "active"
+
+
+def auto_pool(**pool: object) -> dict[str, object]:
+    return {"autoPoolSpecification": {"poolLifetimeOption": "job", "pool": {"vmSize": "s", **pool}}}
+
+
+def test_a_job_that_moves_to_another_pool_leaves_no_auto_pool_behind(account: Account):
+    job = account.create(poolInfo=auto_pool(targetDedicatedNodes=1))
+    account.pass_time()
+    with account.turn():
+        account.engine.jobs.disable(job, {"disableTasks": "requeue"})
+    account.pass_time()
+    with account.turn():
+        account.engine.jobs.patch(job, {"poolInfo": {"poolId": "local"}})
+    account.pass_time()
+    assert [pool.key for pool in account.engine.store.pools] == ["local"]
+    with account.turn():
+        account.engine.jobs.terminate(job, None)
+    account.pass_time()
+    assert (job.state, [pool.key for pool in account.engine.store.pools]) == ("completed", ["local"])
+
+
+def test_a_schedule_is_over_when_the_pool_of_its_only_job_can_not_be_made(tmp_path: Path):
+    account = Account(tmp_path, node_quota=3)
+    body = {"id": "s", "schedule": {}, "jobSpecification": {"poolInfo": auto_pool(targetDedicatedNodes=9)}}
+    with account.turn():
+        schedule = account.engine.schedules.create(body)
+    account.pass_time()
+    assert (account.engine.jobs.get("s:job-1").state, schedule.state) == ("completed", "completed")
+
+
+def test_what_breaks_when_it_is_due_breaks_nothing_else(
+    account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(engine.log, "handlers", [])
+    with account.turn():
+        account.engine.at(account.engine.now(), lambda: 1 / 0)
+    job = account.create()
+    assert job.state == "active"
+    assert "division by zero" in caplog.text
 
 
 def test_the_quota_of_active_jobs(tmp_path: Path):

@@ -506,6 +506,42 @@ def test_a_formula_scales(tmp_path: Path):
         account.engine.scaling.enable(pool, {"autoScaleFormula": "$TargetDedicatedNodes = ;"})
 
 
+def formula_pool(account: Account):
+    formula = "$TargetDedicatedNodes = 1; n = $ActiveTasks.Count();"
+    settings = {"vmSize": "s", "enableAutoScale": True, "autoScaleEvaluationInterval": "PT5M"}
+    with account.turn():
+        return account.engine.pools.create({"id": "scaled", "autoScaleFormula": formula, **settings})
+
+
+def test_a_pool_made_again_is_watched_again(account: Account):
+    pool = formula_pool(account)
+    account.pass_time(95)
+    with account.turn():
+        account.engine.pools.delete(pool)
+    account.pass_time(2)
+    assert "scaled" not in account.engine.store.pools
+    pool = formula_pool(account)
+    account.pass_time(601)
+    assert pool.doc["autoScaleRun"]["results"].endswith("n=20")
+
+
+def test_a_formula_that_is_enabled_again_is_evaluated_no_more_often(account: Account, monkeypatch: pytest.MonkeyPatch):
+    pool = formula_pool(account)
+    account.pass_time(2)
+    for _ in range(5):
+        with account.turn():
+            account.engine.scaling.enable(pool, {"autoScaleFormula": pool.doc["autoScaleFormula"]})
+        account.pass_time(2)
+    runs, run = [], account.engine.scaling._run
+    monkeypatch.setattr(account.engine.scaling, "_run", lambda *args: runs.append(args) or run(*args))
+    account.pass_time(301)
+    assert len(runs) == 1
+    with account.turn():
+        account.engine.scaling.disable(pool)
+    account.pass_time(1000)
+    assert len(runs) == 1
+
+
 # -- preparation and release ------------------------------------------------------------------------------------------
 
 PREPARED = {"jobPreparationTask": {"commandLine": "prepare"}, "jobReleaseTask": {"commandLine": "release"}}
@@ -580,6 +616,16 @@ def test_a_failed_preparation_keeps_the_job_off_that_node(account: Account):
     assert account.task(job).state == "active"
     account.pass_time(1000)
     assert (account.task(job).state, account.commands.running) == ("active", {})
+
+
+def test_a_new_job_may_run_where_the_preparation_of_an_old_one_failed(account: Account):
+    job = account.managed(**PREPARED)
+    account.commands.end(part(account, "preparation"), 1)
+    with account.turn():
+        account.engine.jobs.delete(job)
+    account.pass_time()
+    account.commands.end(part(account, "release"), 0)
+    assert account.task(account.managed()).state == "running"
 
 
 def test_a_release_task_is_ended_after_its_wall_clock(account: Account):
@@ -699,6 +745,18 @@ def test_a_restart_runs_preparation_and_release_tasks_again(tmp_path: Path, kind
         after.commands.end(part(after, "release"), 0)
     after.pass_time()
     assert (job.state, after.commands.running) == ("completed", {})
+
+
+def test_a_task_is_over_180_days_after_it_was_added_restart_or_not(tmp_path: Path):
+    database = tmp_path / "state.sqlite3"
+    before = Account(tmp_path, database=database)
+    before.add(before.create(), "task")
+    after = Account(tmp_path, database=database, start=before.engine.now() + timedelta(days=1))
+    task = after.task(after.engine.jobs.get("job"), "task")
+    after.pass_time(178 * 24 * 3600)
+    assert task.state == "running"
+    after.pass_time(24 * 3600 + 1)
+    assert task.state == "completed"
 
 
 def test_a_restart_is_a_reboot_of_all_nodes(tmp_path: Path):

@@ -149,6 +149,21 @@ def test_a_state_directory_that_holds_something_else(tmp_path: Path):
     batch.stop()
 
 
+def test_a_state_directory_that_can_not_be_written_to(tmp_path: Path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(SettingsError, match="can't be written to"):
+        LocalBatch(Settings(port=0, state_dir=tmp_path)).start()
+
+
+def test_a_state_directory_says_when_it_keeps_the_pool_that_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with LocalBatch(Settings(port=0, state_dir=tmp_path, nodes=3)):
+        pass
+    assert not caplog.text
+    with LocalBatch(Settings(port=0, state_dir=tmp_path, nodes=1)):
+        pass
+    assert "keeps its 3 node(s) with 4 slot(s) each" in caplog.text
+
+
 def test_a_port_that_is_taken_is_a_clear_error():
     with LocalBatch(Settings(port=0)) as batch:
         port = int(batch.url.rpartition(":")[2])

@@ -31,6 +31,17 @@ def test_a_table_is_of_one_piece(machine: machines.Machine):
     assert machine.passing - left <= {"deleting"}
 
 
+def test_a_change_has_a_tag_of_its_own_though_the_clock_stands():
+    doc, tags = begun(machines.JOB, "active"), set()
+    for _ in range(3):
+        machines.touch(doc, NOON)
+        tags.add(doc["eTag"])
+        assert doc["eTag"] == formats.etag(formats.parse_timestamp(doc["lastModified"]))
+    assert len(tags) == 3
+    machines.touch(doc, NOON + timedelta(seconds=1))
+    assert doc["lastModified"] == "2026-01-01T12:00:01Z"
+
+
 def test_a_new_resource_has_no_previous_state():
     doc = begun(machines.JOB, "active")
     assert doc["state"] == "active"

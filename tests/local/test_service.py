@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psutil
@@ -83,6 +87,53 @@ def test_the_end_of_a_manager_ends_its_children_with_all_they_started(client: Ba
     task = client.get_task("family", "child")
     assert (task.state, task.execution_info.failure_info.code) == ("completed", "TaskEnded")
     until(lambda: gone(int(pid.read_text())))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no environment of another process can be read")
+def test_what_a_task_detached_ends_with_it(client: BatchClient, tmp_path: Path):
+    pid = tmp_path / "pid"
+    client.create_job(managed("detached", f"/bin/sh -c 'setsid sleep 600 & echo $! > {pid}; wait'"))
+    until(lambda: pid.exists() and pid.read_text().strip())
+    client.terminate_task("detached", "manager")
+    completed(client, "detached")
+    assert gone(int(pid.read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no environment of another process can be read")
+def test_what_a_task_detached_ends_with_the_service(tmp_path: Path):
+    pid = tmp_path / "pid"
+    hidden = f'setsid env AZ_BATCH_TASK_DIR=/elsewhere sh -c "echo \\$\\$ > {pid}; exec sleep 600" &'
+    with LocalBatch(Settings(port=0)) as batch, client_of(batch) as client:
+        client.create_job(managed("hidden", f"/bin/sh -c '{hidden} while [ ! -s {pid} ]; do sleep 0.05; done'"))
+        completed(client, "hidden")
+        assert not gone(int(pid.read_text()))
+    until(lambda: gone(int(pid.read_text())))
+
+
+def test_a_source_that_says_nothing_holds_nothing_up():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ExitStack() as held,
+        LocalBatch(Settings(port=0)) as batch,
+    ):
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
+        file = sdk.ResourceFile(http_url=address, file_path="file")
+        with client_of(batch) as client:
+            for name in ("ended", "left"):
+                client.create_job(managed(name, "/bin/true", resource_files=[file]))
+                held.enter_context(silent.accept()[0])
+            client.terminate_task("ended", "manager")
+            completed(client, "ended")
+        start = time.monotonic()
+        batch.stop()
+        assert time.monotonic() - start < 20
+
+
+def test_no_answer_is_held_back_to_fill_a_packet(batch: LocalBatch, client: BatchClient):
+    list(client.list_jobs())
+    sockets = [each.transport.get_extra_info("socket") for each in batch._server.server_state.connections]
+    assert sockets
+    assert all(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in sockets)
 
 
 def test_no_such_program(client: BatchClient):
