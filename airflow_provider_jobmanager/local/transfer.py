@@ -164,6 +164,8 @@ def fetch(
         Stopped: ``stop`` was set.
     """
     for entry in files:
+        if stop is not None and stop.is_set():
+            raise Stopped
         mode = parse_mode(entry["fileMode"]) if entry.get("fileMode") else DEFAULT_MODE
         path = entry.get("filePath") or ""
         if entry.get("httpUrl"):
