@@ -148,7 +148,7 @@ def judge(
     job_id: str = "",
     wait_for: WaitFor = "job",
     failed_children: int | None = None,
-    children_count: bool = False,
+    children_count: bool | None = None,
     failed_task: Mapping[str, Any] | None = None,
     settled: bool = False,
 ) -> Verdict | None:
@@ -160,7 +160,8 @@ def judge(
         job_id: id to use when the job is gone.
         wait_for: ``"job"`` for the end of the whole job, ``"job_manager"`` for the manager's alone.
         failed_children: number of other tasks that failed by themselves, None when not counted.
-        children_count: whether failed children make an otherwise succeeded job fail.
+        children_count: whether failed children make an otherwise succeeded job fail; None as in
+            :func:`children_count_in`.
         failed_task: the task that ended a job with ``TaskFailed``, when it was found.
         settled: the manager's record had time to catch up with the job's. Until then a completed job whose manager
             is not completed is left undecided: task records were seen to lag by a minute or two.
@@ -186,6 +187,8 @@ def judge(
     if reason == "taskfailed":
         return _task_failed(facts, failed_task)
     if reason in ("jmcomplete", "alltaskscomplete"):
+        if children_count is None:
+            children_count = children_count_in(job)
         return _by_result(facts, manager, children_count=children_count)
     if manager is not None and manager_done and _ended_by_itself(manager):
         if not _succeeded(manager):

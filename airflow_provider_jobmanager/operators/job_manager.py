@@ -323,7 +323,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
             raise
 
     def dry_run(self) -> None:
-        """Print the exact request body that a run would send, secrets masked."""
+        """Print the exact request body that a run would send, secrets masked; templates as they are if not rendered."""
         print(preview(self))  # noqa: T201 - this is what a dry run is for
 
     def on_kill(self) -> None:

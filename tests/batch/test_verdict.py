@@ -69,7 +69,14 @@ SCHEDULING = {"category": "UserError", "code": "AutoPoolCreationFailedWithQuotaR
         (a_job(reason="JMComplete"), a_manager(SUCCESS), {"failed_children": 3}, "succeeded"),
         (a_job(reason="JMComplete"), a_manager(SUCCESS), {"failed_children": 3, "children_count": True}, "failed"),
         (a_job(reason="AllTasksComplete", kill=False), a_manager(SUCCESS), {}, "succeeded"),
-        (a_job(reason="AllTasksComplete", kill=False), a_manager(SUCCESS), {"failed_children": 2}, "succeeded"),
+        (a_job(reason="AllTasksComplete", kill=False), a_manager(SUCCESS), {"failed_children": 2}, "failed"),
+        (a_job(reason="AllTasksComplete", kill=True), a_manager(SUCCESS), {"failed_children": 2}, "succeeded"),
+        (
+            a_job(reason="AllTasksComplete", kill=False),
+            a_manager(SUCCESS),
+            {"failed_children": 2, "children_count": False},
+            "succeeded",
+        ),
         (
             a_job(reason="AllTasksComplete", kill=False),
             a_manager(SUCCESS),
