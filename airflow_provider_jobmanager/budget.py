@@ -54,3 +54,9 @@ class FewAtOnce(AsyncClient):
         """As :meth:`AsyncClient.call`, when there is room."""
         async with self.gate:
             return await self.inner.call(call)
+
+    async def room(self) -> None:
+        """Wait until all who want to ask by now are on their way."""
+        await asyncio.sleep(0)
+        async with self.gate:
+            pass

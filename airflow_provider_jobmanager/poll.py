@@ -181,7 +181,7 @@ class Poll:
     client: AsyncClient
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
-    reader: AsyncClient = field(init=False)
+    reader: FewAtOnce = field(init=False)
     spares: Turnstile = field(init=False)
     looks: Turnstile = field(init=False)
     errands: Errands = field(factory=Errands, init=False)
@@ -304,9 +304,15 @@ class Poll:
         began = start.strftime(_DATE_FORMAT)
         answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
         date = _date(answer)
-        async for job in _in_breaths(answer.data, _TOLD_AT_ONCE):
+        told = 0
+        async for job in _in_breaths(answer.data, _ROWS_AT_ONCE):
             for wait in tuple(self.waits.get(job["id"].lower(), ())):
                 wait.heard_of(job)
+                told += 1
+                if told % _TOLD_AT_ONCE == 0:
+                    # Those who were told read their managers now. All at once they would only stand in a queue, and be
+                    # a large heap for every garbage collection meanwhile.
+                    await self.reader.room()
             ended = _moment(job, "stateTransitionTime")
             if ended and date and ended <= date + DATE_DOUBT and (not self._latest_end or ended > self._latest_end):
                 self._latest_end = ended
