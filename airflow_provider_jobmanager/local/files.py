@@ -99,9 +99,7 @@ class Entry:
         Raises:
             BatchError: it is a directory, a pipe, a socket or a device; or it can't be read.
         """
-        if not stat.S_ISREG(self.status.st_mode):
-            what = "A directory" if self.is_directory else "What is neither a file nor a directory"
-            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": f"{what} has no content"})
+        _refuse_no_file(self.status)
         try:
             # A task may have put a pipe in the file's place meanwhile: opening one waits for a writer otherwise.
             file = os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb")
@@ -110,6 +108,11 @@ class Entry:
         except OSError as error:
             reason = f"The node can't read the file: {error.strerror}"
             raise errors.refuse("IOError", values={"Reason": reason}) from None
+        try:
+            _refuse_no_file(os.fstat(file.fileno()))
+        except errors.BatchError:
+            file.close()
+            raise
 
         def pieces() -> Iterator[bytes]:
             with file:
@@ -220,6 +223,12 @@ def delete(entry: Entry, *, recursive: bool) -> None:
             raise errors.refuse(
                 "OperationInvalidForCurrentState", values={"Reason": "The directory is not empty"}
             ) from None
+
+
+def _refuse_no_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "A directory" if stat.S_ISDIR(status.st_mode) else "What is neither a file nor a directory"
+        raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": f"{what} has no content"})
 
 
 def _leads_out(entry: os.DirEntry[str]) -> bool:
