@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,11 @@ class Account_(RuleBasedStateMachine):  # noqa: N801 - named as hypothesis print
     @rule(seconds=st.sampled_from([0.01, 0.1, 2, 61, 700]))
     def time_passes(self, seconds: float) -> None:
         self.account.pass_time(seconds)
+
+    @rule(seconds=st.sampled_from([0.1, 2, 61]))
+    def time_passes_unseen(self, seconds: float) -> None:
+        # As on a busy machine: all that became due meanwhile happens in one turn, with what is asked next.
+        self.engine.clock.move_to(self.engine.now() + timedelta(seconds=seconds))
 
     @rule(place=st.integers(0, 2), action=st.sampled_from(["kill", "preempt", "restore", "enable_scheduling"]))
     def something_happens_to_a_node(self, place: int, action: str) -> None:
