@@ -223,22 +223,26 @@ class AsyncClient:
 def _read(response: Any, limit: int | None) -> bytes:
     """The body of a streamed answer, no more of it than asked for: memory is bounded even when a range is ignored."""
     data = bytearray()
-    for chunk in response.iter_bytes():
-        data += chunk
-        if limit is not None and len(data) >= limit:
-            break
-    response.close()
+    try:
+        for chunk in response.iter_bytes():
+            data += chunk
+            if limit is not None and len(data) >= limit:
+                break
+    finally:
+        response.close()
     return bytes(data if limit is None else data[:limit])
 
 
 async def _read_async(response: Any, limit: int | None) -> bytes:
-    """As :func:`_read`."""
+    """As :func:`_read`; whoever is cancelled meanwhile leaves no connection open."""
     data = bytearray()
-    async for chunk in response.iter_bytes():
-        data += chunk
-        if limit is not None and len(data) >= limit:
-            break
-    await response.close()
+    try:
+        async for chunk in response.iter_bytes():
+            data += chunk
+            if limit is not None and len(data) >= limit:
+                break
+    finally:
+        await response.close()
     return bytes(data if limit is None else data[:limit])
 
 

@@ -34,13 +34,16 @@ def with_reason(error: Exception) -> Exception:
 
 
 async def with_reason_async(error: Exception) -> Exception:
-    """As :func:`with_reason`."""
-    read = getattr(getattr(error, "response", None), "read", None)
+    """As :func:`with_reason`; whoever is cancelled meanwhile leaves no connection open."""
+    response: Any = getattr(error, "response", None)
+    if response is None or not hasattr(response, "read"):
+        return error
     try:
-        if read is not None:
-            await read()
+        await response.read()
     except Exception as broken:  # noqa: BLE001 - as above
         return broken
+    finally:
+        await response.close()
     return error
 
 

@@ -270,3 +270,31 @@ def test_a_netrc_file_does_not_come_between(kind: str, monkeypatch: pytest.Monke
         run(kind, server.url, once(calls.get("jobs", "j")))
 
     assert server.requests[0].headers["authorization"].startswith("SharedKey acct:")
+
+
+@pytest.mark.parametrize("status", ["200 OK", "409 Conflict"])
+async def test_a_call_that_is_cancelled_while_its_answer_comes_leaves_no_connection_open(status: str) -> None:
+    begun, hung_up = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode())
+        await writer.drain()
+        begun.set()
+        await reader.read()
+        hung_up.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = await an_account(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}").async_client()
+    asking = asyncio.ensure_future(client.call(calls.get("jobs", "j")))
+    await begun.wait()
+    await asyncio.sleep(0.1)  # the beginning of the answer is read, the rest never comes
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await asking
+    await asyncio.wait_for(hung_up.wait(), 30)
+    del cancelled  # which held the answer: nobody hung up because of a garbage collection
+    await client.close()
+    server.close()
+    await server.wait_closed()
