@@ -83,7 +83,7 @@ def test_a_task_runs_in_its_container(engine, wire: Wire):
 def test_a_container_is_ended_with_its_task(engine, wire: Wire):
     log = engine(0)
     run(wire, "/bin/sleep 600")
-    until(lambda: "run --name" in log.read_text())
+    until(lambda: log.exists() and "run --name" in log.read_text())
     wire.ask("POST", "/jobs/job/tasks/task/terminate")
     assert completed(wire)["failureInfo"]["code"] == "TaskEnded"
     name = next(line for line in log.read_text().splitlines() if line.startswith("run")).split()[2]
