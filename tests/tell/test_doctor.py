@@ -13,6 +13,7 @@ from airflow_provider_jobmanager import doctor
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from tests.tell.test_failures import a_pool
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local import LocalBatch
@@ -94,6 +95,7 @@ def test_a_role_that_may_not_read_everything(hook, local_batch, capsys):
 def test_a_pool_that_is_busy_or_scaled_to_zero_is_no_problem(hook, capsys):
     formula = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
     hook.client.call(calls.post("pools", json=a_pool("zero", **formula)))
+    until(lambda: hook.client.call(calls.get("pools", "zero")).data["allocationState"] == "steady")
     create(hook, "waits", "/bin/sh -c 'exit 0'", pool="zero")
     assert hook.get_task("waits", "jm")["state"] == "active"
     code, said = run(capsys, "--job-id", "waits", "--pool-id", "zero")
