@@ -224,7 +224,8 @@ class Credential:
         options: dict[str, Any] = {"logger": HTTP_LOG}
         if self.method == "managed_identity":
             return identity.ManagedIdentityCredential(client_id=self.client_id or None, **options)
-        options |= {"authority": self.authority}
+        # With its scheme: azure-identity takes a port without one for a path.
+        options |= {"authority": f"https://{self.authority}"}
         if self.authority not in _KNOWN_AUTHORITIES:
             # Otherwise the public cloud would be asked whether it knows this authority.
             options |= {"disable_instance_discovery": True}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import frozen
@@ -152,9 +151,8 @@ def _size(pool: Json) -> str:
 
 
 def _clock(answer: Answer) -> Iterator[Finding]:
-    try:
-        theirs = parsedate_to_datetime(answer.headers["date"])
-    except (KeyError, ValueError):
+    theirs = answer.date
+    if theirs is None:
         return
     skew = abs(datetime.now(timezone.utc) - theirs)
     if skew >= _SKEW_ALLOWED:

@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -213,11 +212,12 @@ class Poll:
     ) -> Wait:
         """Follow one more job; the arguments are those of :func:`.following.follow`."""
         wait = Wait(job_id, interval, created_at, since, must_exist, Sight(out_of_sight, self.clock), self)
+        # It may have ended before the next list begins: a sweep finds that.
+        unseen, hurry = since is None or self.start is None or since < self.start, interval < self._shortest
         self.waits.setdefault(job_id.lower(), []).append(wait)
-        if since is None or self.start is None or since < self.start:
-            # It may have ended before the next list begins: a sweep finds that.
+        if unseen:
             self._unseen.add(wait)
-        if interval < self._shortest:
+        if hurry:
             self._shortest = interval
             self._hurry.set()
         return wait
@@ -303,7 +303,7 @@ class Poll:
     async def _collect(self, start: datetime) -> None:
         began = start.strftime(_DATE_FORMAT)
         answer = await self._list(f"state eq 'completed' and stateTransitionTime ge DateTime'{began}'", VERDICT_SELECT)
-        date = _date(answer)
+        date = answer.date
         told = 0
         async for job in _in_breaths(answer.data, _ROWS_AT_ONCE):
             for wait in tuple(self.waits.get(job["id"].lower(), ())):
@@ -330,7 +330,7 @@ class Poll:
         """List what is not completed; returns the waits whose jobs are not among it."""
         answer = await self._list("state ne 'completed'", _SWEEP_SELECT)
         if self.start is None:
-            self._begin_next_list(_date(answer))
+            self._begin_next_list(answer.date)
         alive = {job["id"].lower(): job for job in answer.data}
         missing = []
         async for job_id, waits in _in_breaths(list(self.waits.items()), _ROWS_AT_ONCE):
@@ -422,13 +422,3 @@ def _moment(job: Json, name: str) -> datetime | None:
         return moment(job.get(name))
     except (ValueError, AttributeError):
         raise ServiceUnavailable(f"The answer does not describe a job of Batch: its {name} is no time") from None
-
-
-def _date(answer: Answer) -> datetime | None:
-    text = answer.headers.get("date")
-    try:
-        date = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    # Times of HTTP are in GMT, also where a proxy leaves that out.
-    return date.replace(tzinfo=timezone.utc) if date and date.tzinfo is None else date

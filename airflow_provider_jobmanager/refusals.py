@@ -35,8 +35,10 @@ def with_reason(error: Exception) -> Exception:
 
 async def with_reason_async(error: Exception) -> Exception:
     """As :func:`with_reason`; whoever is cancelled meanwhile leaves no connection open."""
-    response: Any = getattr(error, "response", None)
-    if response is None or not hasattr(response, "read"):
+    from azure.core.rest import AsyncHttpResponse  # noqa: PLC0415 - nothing of azure when a DAG file is read
+
+    response = getattr(error, "response", None)
+    if not isinstance(response, AsyncHttpResponse):  # that of a token request may be a synchronous one, read already
         return error
     try:
         await response.read()

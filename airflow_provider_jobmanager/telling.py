@@ -131,7 +131,7 @@ class Teller:
     def look(self) -> Verdict | None:
         """Look, unless the last look was a moment ago; the verdict when the manager did not start in time."""
         if self.clock() >= self._next:
-            write(self.log, self.client.perform(self.telling.step()))
+            self._tell()
             self._looks += 1
             self._next = self.clock() + pause_after(self._looks, self.telling)
         if self.limit is None or self.telling.started or time.time() < self.limit.deadline:
@@ -145,8 +145,15 @@ class Teller:
     def last(self, verdict: Verdict) -> Verdict:
         """Tell the rest of a job that has ended, and add to its verdict what only a watcher knows."""
         if self.telling.output and verdict.status != "lost":
-            write(self.log, self.client.perform(self.telling.step(last=True)))
+            self._tell(last=True)
         return verdict.evolve(recoveries=max(verdict.recoveries, self.telling.recoveries))
+
+    def _tell(self, *, last: bool = False) -> None:
+        try:
+            write(self.log, self.client.perform(self.telling.step(last=last)))
+        except Exception:
+            # A defect in what is told is no reason to lose sight of the job.
+            self.log.exception("What happens meanwhile could not be told")
 
 
 def write(log: Any, lines: Iterable[Line]) -> None:

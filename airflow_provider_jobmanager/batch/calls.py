@@ -8,6 +8,8 @@ asynchronous client, so no rule exists twice.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -58,6 +60,17 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     data: Any = None
+
+    @property
+    def date(self) -> datetime | None:
+        """The service's time when it answered; None when it does not say."""
+        text = self.headers.get("date")
+        try:
+            date = parsedate_to_datetime(text) if text else None
+        except ValueError:
+            return None
+        # Times of HTTP are in GMT, also where a proxy leaves that out.
+        return date.replace(tzinfo=timezone.utc) if date and date.tzinfo is None else date
 
 
 @frozen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_jobmanager.batch import calls
@@ -14,7 +13,6 @@ from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from typing import Any
 
     from airflow_provider_jobmanager.batch.calls import Answer, Flow, Json
@@ -99,7 +97,7 @@ def situation(
             preparations = [] if rows is None else rows.data
     except ServiceRefused as refusal:
         problem = unreadable(refusal).rstrip(".")
-    return Situation(job, manager, pool_id, pool, nodes, preparations, _time_of(answer), problem)
+    return Situation(job, manager, pool_id, pool, nodes, preparations, answer.date, problem)
 
 
 def why_not_started(job_id: str, manager_id: str, *, patience: Patience | None = None) -> Flow[Diagnosis | None]:
@@ -168,10 +166,3 @@ def _found(request: calls.Call, patience: Patience) -> Flow[Answer | None]:
         if refusal.code in ("JobNotFound", "TaskNotFound", "PoolNotFound", "JobPreparationTaskNotSpecified"):
             return None
         raise
-
-
-def _time_of(answer: Answer) -> datetime | None:
-    try:
-        return parsedate_to_datetime(answer.headers["date"])
-    except (KeyError, ValueError):
-        return None

@@ -85,7 +85,8 @@ def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Pati
     """End what still runs of the task instance from before its last Clear.
 
     The trigger of the cleared try does that, if it was there to be told: Airflow tells nobody when no triggerer had
-    taken it up yet.
+    taken it up yet. A run that had ended before it was cleared has another start: nothing of it is found here, since
+    another Airflow's run of the same name could not be told from it.
 
     Args:
         owner: the try that runs now.

@@ -20,7 +20,7 @@ def check_seconds(name: str, value: Any) -> None:
     Raises:
         ConfigurationError: names the argument.
     """
-    if not _is_number(value) or value <= 0:
+    if not _is_number(value) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} must be seconds above 0, not {value!r}.")
 
 
@@ -44,4 +44,9 @@ def check_limit(name: str, value: Any, *, zero: bool = False) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # a whole number beyond all bounds
+        return False

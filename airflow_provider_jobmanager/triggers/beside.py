@@ -50,9 +50,16 @@ class Beside:
         self._errand = errand
         errand.begin(after)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that may end the wait."""
-        self._tasks += (asyncio.ensure_future(work),)
+    def run(self, work: Coroutine[Any, Any, None], log: Any) -> None:
+        """Run something that may end the wait; what breaks in it is logged."""
+
+        async def watched() -> None:
+            try:
+                await work
+            except Exception:
+                log.exception("What was to end this wait has broken; it goes on without")
+
+        self._tasks += (asyncio.ensure_future(watched()),)
 
     def set_alarm(self, wait: Wait, seconds: float | None) -> None:
         """Tell the wait when its time is up; None is never."""

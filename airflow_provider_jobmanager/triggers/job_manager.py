@@ -199,10 +199,8 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         if event["status"] in (OUT_OF_SIGHT, MISCONFIGURED):
             self.log.error("Job %s can't be followed: %s The job was left alone.", event["job_id"], event["reason"])
         elif event["status"] == "succeeded":
-            # The links too: a task that began here had no worker to store them. At the end, and only once, because
-            # every XCom of the triggerer costs a request that all its triggers wait for in one queue.
-            found = links.addresses(await self._account(), self.job_id) if self._has_task else {}
-            await push_xcoms(self.task_instance, {"return_value": event, **found}, self.log)
+            verdict = {name: value for name, value in event.items() if name != "told"}
+            await push_xcoms(self.task_instance, {"return_value": verdict}, self.log)
         else:
             self.log.error("%s", Verdict.from_dict(event).summary())
         return end_of_task(event, soft_fail=self.soft_fail)
@@ -250,9 +248,9 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         beside.do(Meanwhile(wait, self.log, telling=telling), after=quiet)
         if self.start_limit is not None:
             limit = StartLimit(*self.start_limit)
-            beside.run(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)))
+            beside.run(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)), self.log)
         if self.wait_for == "job_manager":
-            beside.run(self._watch_manager(wait))
+            beside.run(self._watch_manager(wait), self.log)
         beside.set_alarm(wait, self._remaining())
 
     async def _report(self, wait: Wait, verdict: Verdict) -> None:

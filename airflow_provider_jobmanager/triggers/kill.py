@@ -14,7 +14,7 @@ What was measured on Airflow 3.3 shapes this module:
   possible kill, and the answer to the question decides.
 
 One kill reaches nobody: of a task that no triggerer had taken up yet. Airflow runs nothing for it. The job's own
-clock, a Clear of the task, or ``jobmanager orphans`` ends such a job.
+clock, a Clear of the task while its run goes on, or ``jobmanager orphans`` ends such a job.
 """
 
 from __future__ import annotations

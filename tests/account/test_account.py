@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.credentials import Credential
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.refusals import with_reason_async
 from tests.scripted import Reply, Request, ScriptedServer, error
 
 if TYPE_CHECKING:
@@ -298,3 +300,13 @@ async def test_a_call_that_is_cancelled_while_its_answer_comes_leaves_no_connect
     await client.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_a_refused_token_request_whose_answer_is_read_already_stays_what_it_is() -> None:
+    """As azure-identity raises it: its asynchronous credentials, too, ask for tokens over a synchronous answer."""
+
+    class Refused(Exception):  # noqa: N818 - reads as what happened
+        response = SimpleNamespace(read=lambda: b"{}", close=lambda: None)
+
+    refused = Refused()
+    assert await with_reason_async(refused) is refused

@@ -295,6 +295,20 @@ def test_a_refused_token_request_says_what_to_change(world: World, body: str, ad
     assert advice in refusal.hint
 
 
+@pytest.mark.parametrize(("status", "kind"), [(400, ServiceRefused), (503, ServiceUnavailable)])
+def test_a_federated_token_that_is_not_taken_says_so(
+    world: World, tmp_path: Path, status: int, kind: type[ServiceError]
+) -> None:
+    (tmp_path / "token").write_text(FEDERATED_TOKEN)
+    said = "AADSTS70021: No matching federated identity record found. Trace ID: 1"
+    world.entra.refusal = (status, {"error": "invalid_client", "error_description": said})
+
+    refusal = the_refusal(world, world.account(**APP, workload_identity_file=str(tmp_path / "token")))
+
+    assert type(refusal) is kind
+    assert "the workload identity of application" in str(refusal)
+
+
 def test_a_machine_without_the_identity_says_so(world: World) -> None:
     refusal = the_refusal(world, world.account(managed_identity_client_id="55555555-5555-5555-5555-555555555555"))
     assert "Is a managed identity assigned to this machine?" in str(refusal)

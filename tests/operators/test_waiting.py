@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from attrs import evolve
@@ -11,9 +11,11 @@ from attrs import evolve
 from airflow_provider_jobmanager import sight
 from airflow_provider_jobmanager.batch import stopping, values
 from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.operators.run import JobRun
+from airflow_provider_jobmanager.telling import Teller
 from tests.triggers.running import Lines, submit
 
 if TYPE_CHECKING:
@@ -121,3 +123,21 @@ def test_another_airflow_with_the_same_dag_and_run_keeps_its_job() -> None:
     assert ended == [before.job_id()]
     assert hook.get_job(theirs.job_id())["state"] == "active"
     hook.client.close()
+
+
+class Defective:
+    """Something to tell that breaks."""
+
+    started, output, recoveries = True, True, 0
+
+    def step(self, *, last: bool = False) -> Any:
+        raise KeyError(last)
+
+
+def test_a_defect_in_what_is_told_ends_no_wait() -> None:
+    nobody: Any = None
+    teller = Teller(client=nobody, telling=cast("Any", Defective()), log=Lines())
+    assert teller.look() is None
+    verdict = Verdict(job_id="j", status="failed")
+    assert teller.last(verdict) == verdict
+    assert teller.log.count("exception: What happens meanwhile could not be told") == 2
