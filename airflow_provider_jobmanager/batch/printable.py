@@ -83,14 +83,20 @@ def last_lines(data: bytes, *, lines: int, whole: bool, mask: Mask = masked) -> 
     Args:
         data: the end of the file.
         lines: how many at most.
-        whole: whether ``data`` is the whole file; otherwise its first line is a torn one and left out when there are
-            others.
+        whole: whether ``data`` is the whole file; otherwise its first line is a torn one and left out. What is left of
+            a progress bar's line is its last state.
         mask: takes secrets out.
     """
     text = data.decode("utf-8", "replace")
     found = text.removesuffix("\n").split("\n") if text else []
-    if not whole and len(found) > 1:
-        del found[0]
+    if not whole and found:
+        # The rest of a line may begin within a secret, which would not be recognised.
+        torn = found.pop(0)
+        _, overwritten, state = torn.rstrip("\r").rpartition("\r")
+        if overwritten:
+            found.insert(0, state)
+        elif not found:
+            found = [f"(the end of a line of at least {len(data):,} bytes)"]
     return [line(each, mask=mask) for each in found[-lines:]]
 
 

@@ -36,8 +36,18 @@ def test_last_lines_leave_a_torn_first_line_out():
     assert last_lines(b"rn\nb\nc\n", lines=5, whole=False) == ["b", "c"]
     assert last_lines(b"a\nb\nc\n", lines=5, whole=True) == ["a", "b", "c"]
     assert last_lines(b"a\nb\nc", lines=2, whole=True) == ["b", "c"]
-    assert last_lines(b"one endless line", lines=2, whole=False) == ["one endless line"]
     assert last_lines(b"", lines=2, whole=True) == []
+
+
+def test_last_lines_tell_of_a_line_that_began_before_them():
+    def shown(data: bytes) -> list[str]:
+        return last_lines(data, lines=2, whole=False, mask=lambda text: text.replace("hunter2", "***"))
+
+    assert shown(b"ter2 and so on") == ["(the end of a line of at least 14 bytes)"]
+    assert shown(b"ter2 and so on\n") == ["(the end of a line of at least 15 bytes)"]
+    assert shown(b"ter2 50%\r 51% hunter2\r") == [" 51% ***"]
+    assert shown(b"ter2\r\nnext\n") == ["next"]
+    assert shown(b"") == []
 
 
 def test_lines_come_whole_whatever_the_pieces():
