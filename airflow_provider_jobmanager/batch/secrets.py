@@ -45,9 +45,10 @@ _BY_JINJA: Final = {ord(character): f"\\u{ord(character):04x}" for character in 
 """What the filter ``tojson`` escapes besides what JSON does (https://jinja.palletsprojects.com/templates/#tojson)."""
 
 
-_QUOTE: Final = r"(?P<quote>\\?[\"'])"
+_QUOTE: Final = r"(?P<quote>(?P<escape>\\)?[\"'])"
 """The quotes may be escaped."""
-_QUOTED: Final = r"(?:(?!(?P=quote)).)+"
+_QUOTED: Final = r"(?:(?!(?P=quote))(?:(?(escape)\\\\)\\.|.))+"
+"""Up to the closing quote: one that is escaped once more than the opening one stands for itself."""
 _IN_QUOTES: Final = rf"{_QUOTE}(?P<secret>{_QUOTED})"
 
 

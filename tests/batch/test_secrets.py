@@ -92,6 +92,11 @@ def test_only_the_signature_is_masked() -> None:
         ("PASSWORD=hunter2 tool", "PASSWORD=*** tool"),
         ("PASSWORD='hun ter2' tool", "PASSWORD='***' tool"),
         ('sh -c "PASSWORD=\\"it\'s\\" tool"', 'sh -c "PASSWORD=\\"***\\" tool"'),
+        ('{"password": "ab\\"cdefghij", "n": "x"} no JSON', '{"password": "***", "n": "x"} no JSON'),
+        ('{"password": "ab\\\\", "n": "x"} no JSON', '{"password": "***", "n": "x"} no JSON'),
+        (r'''sh -c "curl -d '{\"token\": \"hun\\\"ter2\"}'"''', r'''sh -c "curl -d '{\"token\": \"***\"}'"'''),
+        (r'''sh -c "curl -d '{\"token\": \"hunter2\\\\\"}'"''', r'''sh -c "curl -d '{\"token\": \"***\"}'"'''),
+        ('tool --password "hun\\"ter2" --verbose', 'tool --password "***" --verbose'),
         ("password=None token='false'", "password=None token='false'"),
         ("curl -d '{\"db_password\": \"hunter2\", \"n\": 1}'", "curl -d '{\"db_password\": \"***\", \"n\": 1}'"),
         ("MY_TOKEN=hunter2 tool", "MY_TOKEN=*** tool"),
@@ -202,4 +207,8 @@ def test_a_line_of_dashes_takes_no_time() -> None:
     began = time.process_time()
     redact_text("-" * 64 * 1024)
     redact_text("--secret-" * 8 * 1024)
+    for quote in ('"', '\\"'):
+        for inside in ("\\", '\\"', '\\\\\\"', '"token": "', "\\'"):
+            redact_text(f"password={quote}" + inside * (64 * 1024 // len(inside)))
+            redact_text(f'"password": {quote}' * 1024 + inside * 1024)
     assert time.process_time() - began < 5
