@@ -4,8 +4,8 @@ What counts as a secret:
 
 * the value of an environment setting (or of anything that has a name and a value) that is marked ``secret: true``, or
   whose name has one of the words of :data:`SECRET_NAMES` in it;
-* every text under a key of such a name: ``password``, ``account_key``, ``sas_key``, ``ssh_private_key``, all of
-  ``protected_settings``;
+* all that stands under a key of such a name, be it a text, a list or a mapping: ``password``, ``account_key``,
+  ``sas_key``, ``ssh_private_key``, ``protected_settings``;
 * in any text, wherever it stands: the signature of a shared access signature (``sig=``), the key in a connection string
   (``AccountKey=``, ``SharedAccessKey=``, ``Password=`` …), the argument of an option (``--password …``), the
   password in a URL (``https://user:password@host``), what follows ``Bearer``, and a member with a telling name
@@ -18,13 +18,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.values import structure, templated
 from airflow_provider_jobmanager.errors import PayloadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
 
 MASK: Final = "***"
 
@@ -40,6 +42,10 @@ SECRET_NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 """A name that has this in it names a secret."""
+
+_LOOKED_INTO: Final = re.compile(r"authentication_?token_?settings|customer_?managed_?key", re.IGNORECASE)
+"""Members of the service's own that have such a name and hold no secret: they say what a token is for, or where a key
+is kept."""
 
 _BY_JINJA: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 """What the filter ``tojson`` escapes besides what JSON does (https://jinja.palletsprojects.com/templates/#tojson)."""
@@ -152,7 +158,7 @@ class _Walk:
             if str(key).lower() == "value":
                 secret = hidden or marked or named
             else:
-                secret = hidden or (SECRET_NAMES.search(str(key)) is not None and _may_be_secret(key, item))
+                secret = hidden or (SECRET_NAMES.search(str(key)) is not None and not _looked_into(key, item))
             result[key] = self.value(item, hidden=secret)
         return result
 
@@ -164,19 +170,20 @@ class _Walk:
             return value
         self._note(str(value))
         if isinstance(value, str):
-            self._text(value)  # a secret within it, say the key of a connection string, may be printed on its own
+            # A secret within it, say the key of a connection string or one of a list, may be printed on its own.
+            self._text(value, hidden=True)
         return MASK
 
-    def _text(self, value: str) -> str:
-        return self._spelled(value) or self.forms(self._replace(value))
+    def _text(self, value: str, *, hidden: bool = False) -> str:
+        return self._spelled(value, hidden=hidden) or self.forms(self._replace(value))
 
-    def _spelled(self, value: str) -> str | None:
+    def _spelled(self, value: str, *, hidden: bool) -> str | None:
         """A text that spells a list or a mapping with secrets, without them; None for any other."""
         try:
             found = plain(structure(value))
         except PayloadError:
             return MASK  # nested too deep to be looked into
-        shown = self.value(found, hidden=False) if found else found
+        shown = self.value(found, hidden=hidden) if found else found
         if shown == found:
             return None
         try:
@@ -204,8 +211,5 @@ def _spellings(secret: str) -> tuple[str, ...]:
     return secret, unquote(secret), in_json, in_json.translate(_BY_JINJA)
 
 
-def _may_be_secret(key: Any, value: Any) -> bool:
-    """A list or a mapping under a telling name is looked into (``authentication_token_settings``), not hidden whole."""
-    if isinstance(value, (list, dict)):
-        return re.fullmatch(r"protected_?settings", str(key), re.IGNORECASE) is not None
-    return not isinstance(value, Mapping)
+def _looked_into(key: Any, value: Any) -> bool:
+    return isinstance(value, (list, dict)) and _LOOKED_INTO.fullmatch(str(key)) is not None

@@ -192,6 +192,29 @@ def test_a_secret_within_a_secret_is_told_as_well() -> None:
     assert found == ["AccountName=a;AccountKey=k3yk3y==;EndpointSuffix=x", "k3yk3y=="]
 
 
+STRUCTURED = {"API_TOKENS": ["tok-aaaaaa", "tok-bbbbbb"], "DB_CREDENTIALS": {"user": "u", "pins": [12345, None]}}
+LEAVES = ["tok-aaaaaa", "tok-bbbbbb", "u", "12345"]
+
+
+def test_all_of_a_list_or_a_mapping_under_a_telling_name_is_a_secret() -> None:
+    hidden = {"API_TOKENS": [MASK, MASK], "DB_CREDENTIALS": {"user": MASK, "pins": [MASK, None]}}
+    assert redact({"environment_settings": STRUCTURED}) == {"environment_settings": hidden}
+    assert redact({"A_TOKEN": {"value": ["a", "b"], "secret": False}})["A_TOKEN"]["value"] == [MASK, MASK]
+    assert secret_values({"environment_settings": STRUCTURED}) == LEAVES
+    for kept in (
+        {"authentication_token_settings": {"access": ["job"]}, "authenticationTokenSettings": {"access": ["job"]}},
+        {"customer_managed_key": {"key_url": "https://vault.example/keys/k"}},
+    ):
+        assert redact(kept) == kept
+        assert secret_values(kept) == []
+
+
+def test_all_of_what_a_secret_spells_is_told() -> None:
+    spelled = [{"name": name, "value": json.dumps(value)} for name, value in STRUCTURED.items()]
+    assert set(secret_values(spelled)) >= {*LEAVES, *(each["value"] for each in spelled)}
+    assert redact(spelled) == [{"name": name, "value": MASK} for name in STRUCTURED]
+
+
 def test_what_is_known_is_masked_wherever_it_stands_when_it_is_long_enough() -> None:
     data = {"command_line": "use hunter2 2 times", "count": "2"}
     assert redact(data, known=["hunter2", "2"]) == {"command_line": "use *** 2 times", "count": "2"}

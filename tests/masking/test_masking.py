@@ -130,6 +130,43 @@ def test_a_mapped_operator_is_veiled_and_sends_all() -> None:
     assert body["containerSettings"]["registry"]["password"] == REGISTRY
 
 
+STRUCTURED = {
+    "API_TOKENS": ["tok-aaaaaa", "tok-{{ params.token }}"],
+    "DB_CREDENTIALS": {"user": "some-user", "pin": "sesame123", "code": 654321},
+    "PLAIN": ["shown"],
+}
+STRUCTURED_SECRETS = ("tok-aaaaaa", "some-user", "sesame123", "654321")
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_structure_under_a_telling_name_is_veiled_and_sent_whole(mapped: bool, masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    given = {"task_id": "t", "pool_id": "p", "environment_settings": STRUCTURED}
+    with DAG("d", schedule=None) as dag:
+        if mapped:
+            Operator.partial(**given).expand(command_line=["a"])
+        else:
+            Operator(**given, command_line="a")
+    stored = json.dumps(DagSerialization.serialize_dag(dag), default=str)
+    operator = dag.get_task("t").unmap({"command_line": "a"}) if mapped else dag.get_task("t")
+    told = list(masked)
+    operator.render_template_fields({"params": {"token": "rendered"}})
+    rendered = json.dumps(_serialize_rendered_fields(operator))
+
+    assert {*STRUCTURED_SECRETS} <= {*told}
+    assert "tok-rendered" in masked
+    for secret in (*STRUCTURED_SECRETS, "tok-rendered", "tok-{{"):
+        assert secret not in stored + rendered + str(operator.environment_settings)
+    assert "shown" in stored
+    assert "shown" in rendered
+    sent = job_of(operator, "j").serialize()["jobManagerTask"]["environmentSettings"]
+    assert {each["name"]: json.loads(each["value"]) for each in sent} == {
+        **STRUCTURED,
+        "API_TOKENS": ["tok-aaaaaa", "tok-rendered"],
+    }
+
+
 def test_what_rendering_brings_into_a_mapped_task_is_masked(masked: list[str]) -> None:
     from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
 
