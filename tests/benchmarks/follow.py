@@ -73,9 +73,8 @@ def misses(ours: Mapping[str, Any], peer: Mapping[str, Any] | None, interval: fl
         "twice": 0,
         "wrong": 0,
     }
-    if count >= 1000:
-        limits["median_lag"] = interval / 2 + 1
     if peer is not None and count >= 1000:
+        limits["median_lag"] = interval / 2 + 1
         limits["cpu"] = peer["cpu"] / 5
     if peer is not None and count >= 5000:
         limits["memory"] = peer["memory"] / 2
