@@ -27,7 +27,7 @@ from airflow_provider_jobmanager.local.engine_scaling import Scaling
 from airflow_provider_jobmanager.local.engine_schedules import Schedules
 from airflow_provider_jobmanager.local.engine_scheduling import Scheduling
 from airflow_provider_jobmanager.local.engine_tasks import Tasks
-from airflow_provider_jobmanager.local.launches import Outcome
+from airflow_provider_jobmanager.local.launches import Outcome, failure
 from airflow_provider_jobmanager.local.records import Record
 
 if TYPE_CHECKING:
@@ -211,8 +211,17 @@ class Engine:
             self.store.commit()
             launches, self._launches = self._launches, []
             for launch in launches:
-                self.runner.begin(launch, self)
+                self._begin(launch)
             self.changed.notify_all()
+
+    def _begin(self, launch: Launch) -> None:
+        try:
+            self.runner.begin(launch, self)
+        except Exception as error:
+            # What else begins has nothing to do with it. It ends in a turn to come: the changes of this one are stored.
+            log.exception("A run of %s in job %s could not begin", launch.run.name, launch.run.owner)
+            reason = failure("ServerError", "Unknown", "The node could not run the task", Message=repr(error))
+            self.at(self.now(), self.exited, launch.run, Outcome(None, reason, "before"))
 
     def _run_due(self, until: datetime) -> None:
         while self._due and self._due[0][0] <= until:

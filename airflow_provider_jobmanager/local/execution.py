@@ -51,7 +51,11 @@ class Processes:
             there = [each for each in self._running.values() if each.launch.directory == launch.directory]
             running.predecessors = there
             self._running[launch.run] = running
-        running.start()
+        try:
+            running.start()
+        except RuntimeError:  # the machine has no thread left
+            self._over(launch.run)
+            raise
 
     def kill(self, run: Run) -> None:
         """End a run with its whole process group."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import threading
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, define, evolve, field, frozen, validators
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from attrs import Attribute
+
     from airflow_provider_jobmanager.local.launches import Launch, Listener, Run, Runner
 
 SHORTEST = 0.01
@@ -35,6 +38,28 @@ SHORTEST = 0.01
 
 _FAILURES = {**FAILURES, "CommandProgramNotFound": (USER, "The specified command program is not found")}
 _KILLED = Outcome(-9)
+
+
+def _text(_script: Script, attribute: Attribute[str], value: Any) -> None:
+    """A text that can be written: half a surrogate pair, which JSON may hold, can not."""
+    validators.instance_of(str)(_script, attribute, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"'{attribute.name}' must be text that UTF-8 can hold; its character {error.start} is half a surrogate pair"
+        ) from None
+
+
+def _name(_script: Script, attribute: Attribute[str], value: Any) -> None:
+    """A name of a file below the working directory."""
+    _text(_script, attribute, value)
+    parts = PurePosixPath(value).parts
+    if not parts or parts[0].startswith("/") or ".." in parts or "\0" in value:
+        raise ValueError(
+            f"a name in 'files' must be relative to the working directory, without '..' and NUL, such as out/a.txt; "
+            f"it is {value!a}"
+        )
 
 
 @frozen(kw_only=True)
@@ -47,21 +72,19 @@ class Script:
         exit_code: what the process would have given; nothing for a failure before it.
         stdout: what it would have written to ``stdout.txt``.
         stderr: likewise.
-        files: text by name, relative to the working directory.
+        files: text by name, relative to the working directory and within it.
         failure: code of a ``failureInfo``, such as ``BlobNotFound``: a failure before the command, or, for a
             ``FileUpload...``, after it. None for none but that of the exit code.
         seconds: from the start of the run to its end, by the service's clock.
         times: for how many runs; None for all.
     """
 
-    task_id: str = field(default="*", validator=validators.instance_of(str))
-    job_id: str = field(default="*", validator=validators.instance_of(str))
+    task_id: str = field(default="*", validator=_text)
+    job_id: str = field(default="*", validator=_text)
     exit_code: int = field(default=0, validator=validators.instance_of(int))
-    stdout: str = field(default="", validator=validators.instance_of(str))
-    stderr: str = field(default="", validator=validators.instance_of(str))
-    files: Mapping[str, str] = field(
-        factory=dict, validator=validators.deep_mapping(validators.instance_of(str), validators.instance_of(str))
-    )
+    stdout: str = field(default="", validator=_text)
+    stderr: str = field(default="", validator=_text)
+    files: Mapping[str, str] = field(factory=dict, validator=validators.deep_mapping(_name, _text))
     failure: str | None = field(default=None, validator=validators.optional(validators.in_(_FAILURES)))
     seconds: float = field(
         default=0.0, validator=[validators.instance_of((int, float)), validators.ge(0), validators.lt(math.inf)]
@@ -87,8 +110,8 @@ class Script:
             working.mkdir(parents=True, exist_ok=True)
             for path, text in texts.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-        except OSError as error:
+                path.write_text(text, encoding="utf-8")
+        except (OSError, ValueError) as error:
             return _failed("ResourceFileCreateFailed", Message=str(error))
         if self.failure is None:
             return Outcome(self.exit_code)
@@ -171,8 +194,9 @@ class Scripted:
         if script is None:
             self._runner.begin(launch, listener)
             return
+        outcome = script.play(launch.directory)
         self._listeners[launch.run] = listener
-        self._later(max(script.seconds, SHORTEST), self._end, launch.run, script.play(launch.directory))
+        self._later(max(script.seconds, SHORTEST), self._end, launch.run, outcome)
 
     def kill(self, run: Run) -> None:
         """End a run, whoever runs it."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_jobmanager.local import formats
+from airflow_provider_jobmanager.local import engine, formats
 from airflow_provider_jobmanager.local.errors import BatchError
 from airflow_provider_jobmanager.local.launches import Outcome, failure
 from tests.local.rules import Account
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airflow_provider_jobmanager.local.launches import Launch, Listener
 
 
 @pytest.fixture
@@ -420,6 +422,28 @@ def test_a_start_task_of_a_node_that_is_gone_already_never_begins(account: Accou
         account.engine.pools.delete(pool)
     account.pass_time()
     assert ("brief" in account.engine.store.pools, account.commands.begun) == (False, [])
+
+
+def test_a_run_that_can_not_begin_fails_alone(
+    account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    begin = account.commands.begin
+
+    def breaks(launch: Launch, listener: Listener) -> None:
+        if launch.run.name == "bad":
+            raise RuntimeError("can't start new thread")
+        begin(launch, listener)
+
+    monkeypatch.setattr(account.commands, "begin", breaks)
+    monkeypatch.setattr(engine.log, "handlers", [])  # it is to be logged here
+    job = account.create()
+    with account.turn():
+        bad, good = (account.engine.tasks.add(job, {"id": name, "commandLine": "run"}) for name in ("bad", "good"))
+    assert (account.running(), "A run of bad in job" in caplog.text) == (["good"], True)
+    account.pass_time()
+    assert (bad.state, bad.execution["failureInfo"]["code"]) == ("completed", "Unknown")
+    account.end(good)
+    assert (good.state, good.execution["exitCode"]) == ("completed", 0)
 
 
 def test_disabled_scheduling(account: Account):

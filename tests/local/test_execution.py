@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from airflow_provider_jobmanager.local.execution import Processes
 from airflow_provider_jobmanager.local.launches import Launch, Outcome, Run
@@ -45,4 +48,19 @@ def test_a_run_waits_for_the_end_of_another_in_its_directory(tmp_path: Path):
     until(lambda: 2 in words.outcomes)
     assert words.said == [("started", 1), ("exited", 1), ("started", 2), ("exited", 2)]
     assert (words.outcomes[1].exit_code, words.outcomes[2].exit_code) == (-9, 0)
+    processes.close()
+
+
+def test_a_run_that_could_not_begin_is_waited_for_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    processes, words = Processes(), Words()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            processes.begin(launch(tmp_path, 1, "true"), words)
+    processes.begin(launch(tmp_path, 2, "true"), words)
+    until(lambda: 2 in words.outcomes)
+    assert words.outcomes == {2: Outcome(0)}
     processes.close()

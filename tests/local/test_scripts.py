@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +142,24 @@ def test_from_another_process(batch: LocalBatch, wire: Wire):
     assert batch.scripts.data() == []
 
 
+@pytest.mark.parametrize("parts", ['{"stdout": "\\ud800"}', '{"files": {"a\\u0000": ""}}', '{"files": {"../a": ""}}'])
+def test_what_no_file_can_be_is_refused_over_http(batch: LocalBatch, wire: Wire, parts: str):
+    refused = wire.send("POST", "/_local/scripts", json.loads(parts))
+    assert (refused.status_code, refused.json()["code"]) == (400, "InvalidRequestBody")
+    assert ("surrogate pair" in refused.text) or ("without '..' and NUL" in refused.text)
+    assert batch.scripts.data() == []
+
+
+def test_text_is_utf_8_and_a_file_that_can_not_be_written_fails_its_task_alone(batch: LocalBatch, wire: Wire):
+    batch.scripts.add(task_id="bad", files={"a" * 300: ""})
+    batch.scripts.add(task_id="good", stdout="\u20ac", files={"dir/b..c": "x"})
+    tasks = [{"id": name, "commandLine": COMMAND} for name in ("bad", "good")]
+    wire.must("POST", "/jobs/Job/addtaskcollection", {"value": tasks})
+    assert completed(wire, "/jobs/Job/tasks/bad")["failureInfo"]["code"] == "ResourceFileCreateFailed"
+    assert completed(wire, "/jobs/Job/tasks/good")["exitCode"] == 0
+    assert text(wire, "/jobs/Job/tasks/good") == "\u20ac"
+
+
 def test_a_reset_takes_scripts_back(batch: LocalBatch):
     batch.scripts.add()
     batch.reset()
@@ -158,6 +177,16 @@ def test_a_reset_takes_scripts_back(batch: LocalBatch):
         ({"seconds": -1}, "'seconds' must be >= 0"),
         ({"times": 0}, "'times' must be >= 1"),
         ({"files": {"a": b""}}, "must be <class 'str'>"),
+        ({"files": {"/tmp/a": ""}}, "must be relative to the working directory.* it is '/tmp/a'"),
+        ({"files": {"../a": ""}}, "without '..' and NUL"),
+        ({"files": {"a/../../b": ""}}, "without '..' and NUL"),
+        ({"files": {"a\0b": ""}}, r"it is 'a\\x00b'"),
+        ({"files": {".": ""}}, "must be relative"),
+        ({"files": {"\ud800": ""}}, "'files' must be text that UTF-8 can hold"),
+        ({"files": {"a": "ab\ud800"}}, "'files' must be text that UTF-8 can hold; its character 2"),
+        ({"stdout": "\ud800"}, "'stdout' must be text that UTF-8 can hold; its character 0"),
+        ({"task_id": "\ud800"}, "'task_id' must be text that UTF-8 can hold"),
+        ({"stderr": 5}, "'stderr' must be <class 'str'>"),
         ({"task": "t"}, "unexpected keyword argument 'task'"),
     ],
 )
