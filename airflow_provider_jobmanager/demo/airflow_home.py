@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,8 @@ _HEALTH_NAMES = {SCHEDULER: "scheduler", DAG_PROCESSOR: "dag_processor", TRIGGER
 # Airflow, credentials of an Azure shell, the variables of a Batch task, and a telemetry exporter.
 _FOREIGN = ("AIRFLOW", "_AIRFLOW", "AZURE_", "AZ_BATCH_", "OTEL_", "TRACEPARENT")
 _LOOK_AGAIN_SECONDS = 0.2
+_PAUSE_SECONDS = 60.0
+_LOCK_SECONDS = 2.0  # others hold the lock for moments only
 
 
 def clean_environment() -> dict[str, str]:
@@ -194,7 +197,7 @@ class AirflowHome:
             AirflowHomeError: The migration failed.
         """
         _write_private(self.root / "passwords.json", {"admin": "admin"})
-        sqlite = self.root / "airflow.db" if self.database_url.startswith("sqlite") else None
+        sqlite = self._sqlite
         kept = cache / f"airflow-{version('apache-airflow-core')}.db" if cache and sqlite else None
         if kept and sqlite and kept.exists():
             shutil.copyfile(kept, sqlite)
@@ -318,12 +321,43 @@ class AirflowHome:
             raise AirflowHomeError(f"Airflow's {name} survived SIGKILL: processes {component.pids}")
 
     def pause(self, name: str) -> None:
-        """Freezes a component with everything that it started, as a stalled machine would."""
-        self._components[name].send(signal.SIGSTOP)
+        """Freezes a component with everything that it started, as a stalled machine would.
+
+        Not in the middle of a transaction: of an SQLite database it would hold the one lock, and the others with it.
+
+        Raises:
+            AirflowHomeError: No moment was found in which it let the database go.
+        """
+        deadline = time.monotonic() + _PAUSE_SECONDS
+        while True:
+            self._components[name].send(signal.SIGSTOP)
+            if self._database_is_free():
+                return
+            self.resume(name)
+            if time.monotonic() > deadline:
+                raise AirflowHomeError(f"Airflow's {name} does not let its database go")
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def resume(self, name: str) -> None:
         """Lets a frozen component go on."""
         self._components[name].send(signal.SIGCONT)
+
+    def _database_is_free(self) -> bool:
+        if self._sqlite is None:
+            return True
+        connection = sqlite3.connect(self._sqlite, timeout=_LOCK_SECONDS, isolation_level=None)
+        with contextlib.closing(connection):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.execute("ROLLBACK")
+            return True
+
+    @property
+    def _sqlite(self) -> Path | None:
+        """The file of the database; None when it is no SQLite one."""
+        return self.root / "airflow.db" if self.database_url.startswith("sqlite") else None
 
     def restart(self, name: str, *, grace: float = 10.0) -> None:
         """Ends a component, unless it is gone already, and starts it again.

@@ -36,7 +36,8 @@ from airflow.providers.standard.sensors.time_delta import TimeDeltaSensor
 
 @dag(schedule=None)
 def nap():
-    TimeDeltaSensor(task_id="sleep", delta=timedelta(seconds=2), deferrable=True)
+    # Counted from the start of the run: a worker that takes longer to come up has nothing left to defer.
+    TimeDeltaSensor(task_id="sleep", delta=timedelta(seconds=20), deferrable=True)
 
 nap()
 """
