@@ -99,6 +99,7 @@ def report_on(
         lines = [] if output_told else report.output()
         report.message()  # what is raised next is made of it: tried here, where a defect does no harm
     except Exception:
+        # A defect of ours in the telling changes nothing of the verdict.
         log.exception("What else is known of job %s can't be told; how it ended stands.", verdict.job_id)
         return None
     for line in lines:

@@ -57,6 +57,7 @@ class Beside:
             try:
                 await work
             except Exception:
+                # A defect of ours must not end the wait for a job that may be well.
                 log.exception("What was to end this wait has broken; it goes on without")
 
         self._tasks += (asyncio.ensure_future(watched()),)

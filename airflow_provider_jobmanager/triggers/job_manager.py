@@ -261,6 +261,7 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
             # The verdict stands, whatever can't be told of it.
             self.log.warning("What else is known of the job could not be read: %s", error or "no answer in time")
         except Exception:
+            # Nor does a defect of ours in the telling change it.
             self.log.exception("What else is known of the job could not be told")
         else:
             for line in lines:

@@ -135,6 +135,7 @@ async def _carry_out(kill: Kill) -> None:
     except JobManagerError as error:
         kill.log.error("Job %s could not be ended and may still run: %s", kill.job_id, error)  # noqa: TRY400 - it says all
     except Exception:
+        # Nobody waits for this task: what is not said here is said nowhere.
         kill.log.exception("Job %s could not be ended and may still run", kill.job_id)
 
 

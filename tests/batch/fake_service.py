@@ -109,18 +109,16 @@ class Conversation:
 
     def step(self, *, lost: bool = False, unsent: bool = False) -> None:
         """Hand the last answer in and carry out the next call; ``lost`` and ``unsent`` lose its answer, or it."""
+        self.over = True  # unless it wants something more
         try:
             if isinstance(self._answer, ServiceError):
                 wanted = self.flow.throw(self._answer)
             else:
                 wanted = self.flow.send(self._answer) if self._started else next(self.flow)
         except StopIteration as end:
-            self.over, self.result = True, end.value
+            self.result = end.value
             return
-        except Exception:
-            self.over = True
-            raise
-        self._started = True
+        self.over, self._started = False, True
         self._answer = None
         if isinstance(wanted, Pause):
             self.paused += wanted.seconds

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
-from tests.local.bare import Wire
+from tests.local.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, containers
-from tests.local.bare import Wire
+from tests.local.wire import Wire
 from tests.waiting import until
 
 if TYPE_CHECKING:

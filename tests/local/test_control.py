@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
-from tests.local.bare import Wire
+from tests.local.wire import Wire
 from tests.waiting import until
 
 POOL = {"poolInfo": {"poolId": "local"}}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
 from airflow_provider_jobmanager.local.routes import OPERATIONS
-from tests.local.bare import Wire
+from tests.local.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,17 +24,9 @@ def service() -> Iterator[LocalBatch]:
 
 
 @pytest.fixture
-def batch(service: LocalBatch) -> LocalBatch:
-    service.reset()
-    return service
-
-
-@pytest.fixture
-def wire(batch: LocalBatch) -> Iterator[Wire]:
-    wire = Wire(batch)
+def wire(wire: Wire) -> Wire:
     wire.must("POST", "/jobs", {"id": "Job", "poolInfo": {"poolId": "local"}})
-    yield wire
-    wire.close()
+    return wire
 
 
 def add(wire: Wire, name: str = "T", **more: Any) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_jobmanager.local import LocalBatch
-    from tests.local.bare import Wire
+    from tests.local.wire import Wire
 
 MANAGER = textwrap.dedent(
     """

@@ -14,7 +14,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     import httpx
 
-    from tests.local.bare import Wire
+    from tests.local.wire import Wire
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMULA = {"autoScaleFormula": "$TargetDedicatedNodes=2;"}

@@ -1,27 +1,64 @@
-"""The local service asked byte by byte, without any client's opinion in between."""
+"""A client that shows every header and byte of the local service: signed requests over httpx, nothing hidden."""
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from tests.local import bare
+import httpx
+
+from airflow_provider_jobmanager.local.auth import Asking, SharedKey
+from airflow_provider_jobmanager.local.formats import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
+    from airflow_provider_jobmanager.local import LocalBatch
 
-
+VERSION = "2025-06-01"
 PATIENCE = 60.0
 
 
-class Wire(bare.Wire):
-    """Signs and sends; nothing is retried, followed or parsed unless asked for."""
+class Wire:
+    """Asks one local service; nothing is retried, followed or parsed unless asked for."""
+
+    def __init__(self, batch: LocalBatch) -> None:
+        self.batch = batch
+        self.client = httpx.Client(base_url=batch.url, timeout=30, trust_env=False)
+        self.key = SharedKey(batch.account, batch.key)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        version: str | None = VERSION,
+        content: bytes | None = None,
+    ) -> httpx.Response:
+        if version is not None:
+            path = f"{path}{'&' if '?' in path else '?'}api-version={version}"
+        if content is None and body is not None:
+            content = json.dumps(body).encode()
+        request = self.client.build_request(method, path, content=content, headers=headers)
+        if content is not None:
+            request.headers.setdefault("content-type", "application/json; odata=minimalmetadata")
+        request.headers.setdefault("ocp-date", http_date(datetime.now(timezone.utc)))
+        parts = urlsplit(str(request.url))
+        asking = Asking(method, request.url.raw_path.split(b"?")[0].decode(), parts.query, request.headers)
+        request.headers["authorization"] = self.key.sign(asking)
+        return self.client.send(request)
+
+    def close(self) -> None:
+        self.client.close()
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """One request; ``path`` may have a query, to which the version is added."""
-        version = None if "api-version=" in path else bare.VERSION
+        version = None if "api-version=" in path else VERSION
         given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
         if isinstance(body, bytes):
             return self.ask(method, path, content=body, headers=given, version=version)
@@ -42,12 +79,10 @@ class Wire(bare.Wire):
     def until(self, path: str, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """What a GET gives once a condition holds of it."""
         end = time.monotonic() + PATIENCE
-        while True:
-            found = self.get(path)
-            if condition(found):
-                return found
+        while not condition(found := self.get(path)):
             assert time.monotonic() < end, found
             time.sleep(0.02)
+        return found
 
     def until_state(self, path: str, state: str) -> dict[str, Any]:
         """A resource once it is in a state."""
