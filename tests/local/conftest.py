@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings
+from tests.local.rules import Account
 from tests.local.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +33,9 @@ def wire(batch: LocalBatch) -> Iterator[Wire]:
     bare = Wire(batch)
     yield bare
     bare.close()
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Account:
+    """The rules alone: one node with two slots, so that who goes first can be seen."""
+    return Account(tmp_path, nodes=1, slots_per_node=2)

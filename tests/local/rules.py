@@ -6,9 +6,12 @@ import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from airflow_provider_jobmanager.local import Settings, engine
 from airflow_provider_jobmanager.local.clock import Clock
 from airflow_provider_jobmanager.local.engine import Engine
+from airflow_provider_jobmanager.local.errors import BatchError
 from airflow_provider_jobmanager.local.launches import Outcome
 from airflow_provider_jobmanager.local.store import Store
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.local.launches import Launch, Listener, Run
     from airflow_provider_jobmanager.local.records import Job, Task
+
+PREPARED = {"jobPreparationTask": {"commandLine": "prepare"}, "jobReleaseTask": {"commandLine": "release"}}
 
 
 class Strict(logging.Handler):
@@ -109,3 +114,18 @@ class Account:
 
     def running(self) -> list[str]:
         return sorted(run.name for run in self.commands.running)
+
+
+def refused(code: str):
+    """Within it the rules must refuse something so."""
+    return pytest.raises(BatchError, match=rf"\d {code}:")
+
+
+def node_of(account: Account, place: int = 0):
+    """A node of the default pool, by its place."""
+    return list(account.engine.store.nodes("local"))[place]
+
+
+def part(account: Account, kind: str):
+    """The run of a kind that is under way."""
+    return next(run for run in account.commands.running if run.kind == kind)

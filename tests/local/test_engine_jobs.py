@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_jobmanager.local import engine, formats
-from airflow_provider_jobmanager.local.errors import BatchError
-from tests.local.rules import Account
+from tests.local.rules import Account, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def account(tmp_path: Path) -> Account:
     return Account(tmp_path)
-
-
-def refused(code: str):
-    return pytest.raises(BatchError, match=rf"\d {code}:")
 
 
 def test_a_manager_starts_with_its_job(account: Account):

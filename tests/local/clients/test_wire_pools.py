@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_jobmanager.local import formats
-from tests.local.clients.test_wire_jobs import AUTO_USER, NOWHERE, UNLIMITED, check_operations
+from tests.local.clients.traffic import AUTO_USER, NOWHERE, UNLIMITED, check_operations
 
 if TYPE_CHECKING:
     from tests.local.wire import Wire
