@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.evidence import evidence
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
     from airflow_provider_jobmanager.local import LocalBatch
@@ -41,6 +43,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items if config.pluginmanager.hasplugin("xdist") else ():
         uses_airflow = "airflow" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("airflow" if uses_airflow else str(item.path)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails with a real Airflow shows what that wrote meanwhile."""
+    report = yield
+    airflow = getattr(item, "funcargs", {}).get("airflow")
+    if report.failed and call.when == "call" and airflow is not None:
+        report.sections.extend(evidence(airflow, call.start))
+    return report
 
 
 def pytest_unconfigure() -> None:
