@@ -23,6 +23,7 @@ from airflow_provider_jobmanager.operators import collected
 from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
 from airflow_provider_jobmanager.operators.outcome import (
     ExitCodes,
+    is_news_of,
     raise_unless_succeeded,
     report_on,
     verdict_of_event,
@@ -287,16 +288,15 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def execute_again(self, context: Context, event: dict[str, Any]) -> Any:
         """Submit again, after a wait for the account's quota."""
-        return self._begin(context, Queueing(**event["queueing"]))
+        waited = event.get("queueing") if isinstance(event, dict) else None
+        if waited is None or waited.get("job_id") != self._recorded_job(context):
+            return self._go_on(context)
+        return self._begin(context, Queueing(**waited))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take up the verdict that the trigger brought."""
-        own = self._recorded_job(context)
-        if own and own.lower() != str(event["job_id"]).lower():
-            # Airflow takes a trigger by its number, and may give the number of a cleared try's trigger to the next
-            # try's: then the old one's last word arrives here.
-            self.log.info("News of job %s came late, this try follows job %s: going on.", event["job_id"], own)
-            return self.execute(context)
+        if not is_news_of(event, self._recorded_job(context)):
+            return self._go_on(context)
         run = self._new_run(context)
         run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")
         verdict = verdict_of_event(event)
@@ -331,6 +331,11 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self._killed = True
         if self._run is not None:
             self._run.kill()
+
+    def _go_on(self, context: Context) -> Any:
+        """Find the job again, after an event that was not for this try."""
+        self.log.info("What a trigger brought is not of job %s: going on.", self._recorded_job(context))
+        return self.execute(context)
 
     def _begin(self, context: Context, queueing: Queueing) -> Any:
         run = self._new_run(context)
@@ -392,6 +397,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.log.info("The account has as many active jobs as it may have; trying again in %.0f s.", pause)
         # Who asks what this try follows (a late kill of the try before it) gets an answer.
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
+        queueing.job_id = run.job_id
         if self.deferrable:
             from airflow_provider_jobmanager.triggers.quota import (  # noqa: PLC0415 - a DAG file needs no trigger
                 AzureBatchQuotaTrigger,

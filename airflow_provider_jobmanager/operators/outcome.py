@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -19,8 +19,6 @@ from airflow_provider_jobmanager.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow_provider_jobmanager.batch.report import Report
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
@@ -57,6 +55,21 @@ class ExitCodes:
                 f"Exit code {min(both)} is in both skip_on_exit_code and fail_without_retry_on_exit_code."
             )
         return codes
+
+
+def is_news_of(event: Any, job_id: str | None) -> bool:
+    """Whether a trigger's event tells of the job that a task follows.
+
+    Airflow takes a trigger by its number, and may give the number of one that ended to the next (measured with SQLite):
+    then another task's last word arrives, of another job or of no job at all.
+
+    Args:
+        event: what the task is resumed with.
+        job_id: the job; None when the task does not know it.
+    """
+    if not isinstance(event, Mapping) or "status" not in event or "job_id" not in event:
+        return False
+    return not job_id or str(event["job_id"]).lower() == str(job_id).lower()
 
 
 def verdict_of_event(event: Mapping[str, Any]) -> Verdict:

@@ -20,10 +20,12 @@ class Queueing:
     Attributes:
         began: when the try began, seconds since the epoch.
         attempts: how often the service has said that its quota is reached.
+        job_id: the job that was asked for.
     """
 
     began: float
     attempts: int = 0
+    job_id: str = ""
 
     def pause(self) -> float:
         """Seconds to wait now: growing, and jittered, so that those who wait do not all come back at once."""

@@ -20,7 +20,12 @@ from airflow_provider_jobmanager.batch.ids import followed_id
 from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, report_on, verdict_of_event
+from airflow_provider_jobmanager.operators.outcome import (
+    is_news_of,
+    raise_unless_succeeded,
+    report_on,
+    verdict_of_event,
+)
 from airflow_provider_jobmanager.operators.times import check_seconds
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
@@ -159,8 +164,12 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             raise self._softened(error) from error
         return self._defer(sighting)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:  # noqa: ARG002 - Airflow's signature
-        """Take up the verdict that the trigger brought."""
+    def execute_complete(self, context: Context, event: dict[str, Any], job_id: str | None = None) -> Any:
+        """Take up the verdict that the trigger brought; of ``job_id``, unless ``dag.test()`` lost it."""
+        followed = job_id or self.job_id
+        if not is_news_of(event, followed):
+            self.log.info("What a trigger brought is not of job %s: going on.", followed)
+            return self.execute(context)
         try:
             return self._finish(verdict_of_event(event))
         except JobManagerError as error:
@@ -181,6 +190,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         return self.defer(
             trigger=trigger,
             method_name="execute_complete",
+            kwargs={"job_id": sighting.job_id},
             timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
         )
 

@@ -291,6 +291,19 @@ def test_events_that_are_no_success(event: dict[str, Any], kind: type[JobManager
         a_sensor().execute_complete(CONTEXT, event)
 
 
+@pytest.mark.parametrize("event", [{"job_id": "another", "status": "failed"}, {"queueing": {}}, None])
+@pytest.mark.usefixtures("local_batch")
+def test_an_event_of_another_job_ends_nothing(event: Any) -> None:
+    """Airflow may give a trigger the number of one that ended, whose last word then arrives here."""
+    submit("j", "sleep 60")
+    submit("another", "false")
+    first = deferred(sensor := a_sensor(deferrable=True))
+    assert first.kwargs == {"job_id": "j"}
+    with pytest.raises(TaskDeferred) as again:
+        sensor.execute_complete(CONTEXT, event, **first.kwargs)
+    assert again.value.trigger.job_id == "j"
+
+
 def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps({"conn_type": "azure_batch_job_manager"}))
     with pytest.raises(AccountError):
