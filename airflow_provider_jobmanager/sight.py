@@ -118,6 +118,12 @@ class Sight:
         """Whether the last that was heard is a refusal."""
         return self._refused_since is not None
 
+    @property
+    def left(self) -> float:
+        """Seconds until to give up, should no usable answer come."""
+        blind = 0.0 if self._trouble is None else self.clock() - self._blind_since
+        return self.out_of_sight - blind
+
     def lost(self, error: ServiceError) -> Trouble | GaveUp | None:
         """No usable answer came; what is to be told of it, if anything is new."""
         now = self.clock()
@@ -166,7 +172,8 @@ class Insistence(Patience):
             raise OutOfSight(news) from cause
         if news is not None:
             self.say(news)
-        yield Pause(self.next_pause(retry_after(cause)))
+        # Not beyond the end of the patience, however long the service asks to wait.
+        yield Pause(min(self.next_pause(retry_after(cause)), max(0.1, self.sight.left)))
 
     def answered(self) -> None:
         """A usable answer came."""

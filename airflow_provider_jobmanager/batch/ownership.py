@@ -58,6 +58,12 @@ class Owner:
         mark = [{"name": MARK, "value": MARK_VERSION}]
         return mark + [{"name": f"airflow_{name}", "value": str(value)} for name, value in asdict(self).items()]
 
+    def take_over(self, job: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The metadata of an earlier try's job with this mark in place of the one that it has."""
+        mark = self.metadata()
+        names = {item["name"] for item in mark}
+        return [*(item for item in job.get("metadata") or () if item.get("name") not in names), *mark]
+
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> Owner | None:
         """The owner that a job's metadata names; None when it carries no mark of ours, or a broken one."""

@@ -44,7 +44,7 @@ def terminate(
     Args:
         job_id: the job.
         reason: becomes the job's ``terminateReason``. Never empty: without a body the SDK sends nothing.
-        owner: when given, the job must carry a mark of the same task instance.
+        owner: when given, the job must carry a mark of the same task instance, and not of a later try of it.
         created_at: when given, the job must have been created then.
         may_appear: seconds to wait for a job that is not there: a create that is under way may get through yet.
         patience: how long to put up with a service that gives no usable answer.
@@ -53,7 +53,8 @@ def terminate(
         The job's state afterwards: ``terminating``, ``completed`` or ``deleting``, and ``gone`` when it is deleted.
 
     Raises:
-        NotOurJob: the job carries another mark, or none, or was created later. Nothing was done to it.
+        NotOurJob: the job carries another mark, or none, or was created later, or a later try has taken it over.
+            Nothing was done to it.
         ServiceError: the request did not get through; the job may still run.
     """
     patience = patience or Patience()
@@ -195,7 +196,8 @@ def remove(
 def _must_be_meant(job: Mapping[str, Any], owner: Owner | None, created_at: str | None) -> None:
     if owner is not None:
         theirs = Owner.of(job)
-        if theirs is None or not theirs.same_task(owner):
+        # A worker that was stalled, and whose try was given up meanwhile, must not end what the next try goes on with.
+        if theirs is None or not theirs.same_task(owner) or theirs.try_number > owner.try_number:
             raise NotOurJob(str(job.get("id")), owner.differences(theirs))
     if created_at is not None and moment(job.get("creationTime")) != moment(created_at):
         raise NotOurJob(str(job.get("id")), [("creationTime", created_at, job.get("creationTime"))])

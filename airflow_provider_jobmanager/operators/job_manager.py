@@ -16,7 +16,7 @@ from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.stopping import out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
-from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused
+from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.masking import protect, renew, unveil, veil
 from airflow_provider_jobmanager.operators import collected
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.batch.submitting import Submission
     from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
+    from airflow_provider_jobmanager.errors import ServiceError
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
     from airflow_provider_jobmanager.operators.run import JobRun
     from airflow_provider_jobmanager.telling import Teller
@@ -287,7 +288,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return self._begin(context, Queueing(began=time.time()))
 
     def execute_again(self, context: Context, event: dict[str, Any]) -> Any:
-        """Submit again, after a wait for the account's quota."""
+        """Submit again, after a wait for the account's quota or for a service that gave no usable answer."""
         waited = event.get("queueing") if isinstance(event, dict) else None
         if waited is None or waited.get("job_id") != self._recorded_job(context):
             return self._go_on(context)
@@ -335,12 +336,20 @@ class AzureBatchJobManagerOperator(BaseOperator):
     def _go_on(self, context: Context) -> Any:
         """Find the job again, after an event that was not for this try."""
         self.log.info("What a trigger brought is not of job %s: going on.", self._recorded_job(context))
-        return self.execute(context)
+        # Airflow keeps a try's start over its deferrals. The job was asked for already: that is one attempt.
+        began = getattr(context["ti"], "start_date", None)
+        return self._begin(context, Queueing(time.time() if began is None else began.timestamp(), attempts=1))
 
     def _begin(self, context: Context, queueing: Queueing) -> Any:
-        run = self._new_run(context)
+        self._run = self._new_run(context)
+        try:
+            return self._submit_and_wait(context, self._run, queueing)
+        finally:
+            # A job that is deferred, over or left alone is none that a late signal to this worker should end.
+            self._run = None
+
+    def _submit_and_wait(self, context: Context, run: JobRun, queueing: Queueing) -> Any:
         run.deadline = self._deadline(queueing.began)
-        self._run = run
         run.killed = self._killed  # a kill may have come before there was a run to tell of it
         if run.owner.try_number > 1 and self.on_finish_action != "keep":
             found = collected.kept(context, run.owner)
@@ -351,16 +360,26 @@ class AzureBatchJobManagerOperator(BaseOperator):
                 context["ti"].xcom_push(key=XCOM_VERDICT, value=ended.as_dict())
                 return value
         submission = self._submit(context, run, queueing)
+        try:
+            self._record(context, run, submission)
+        except Exception:
+            # A retry would find the job; nobody else would.
+            if run.may_stop and not _will_retry(context):
+                run.stop("failed before it could wait for the job")
+            raise
+        verdict = submission.verdict or (run.glance() if submission.adopted else None)
+        teller = self._teller(run)
+        if verdict is None and self.deferrable:
+            self._defer(run, teller)
+        return self._finish(context, run, verdict or run.wait(self.poll_interval, meanwhile=teller.look), teller)
+
+    def _record(self, context: Context, run: JobRun, submission: Submission) -> None:
+        """Tell Airflow which job this try follows, and where to look at it."""
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
         links.push(context["ti"], self.hook.account, run.job_id)
         if self.keep_logs is not None:
             where = address(unveil(self.keep_logs), Owner.of(submission.job) or run.owner)
             context["ti"].xcom_push(key=links.KEPT_LOGS.xcom_key, value=where)
-        verdict = submission.verdict or (run.look() if submission.adopted else None)
-        teller = self._teller(run)
-        if verdict is None and self.deferrable:
-            self._defer(run, teller)
-        return self._finish(context, run, verdict or run.wait(self.poll_interval, meanwhile=teller.look), teller)
 
     def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
         check_result_file(self.result_file)  # what a template came to, before there is a job
@@ -370,41 +389,72 @@ class AzureBatchJobManagerOperator(BaseOperator):
         started = context["dag_run"].start_date
         since = None if started is None else started - _CLOCKS_DIFFER
         while True:
+            asked = time.time()
             try:
                 submission = run.submit(body, since=since, in_doubt=queueing.attempts > 0)
             except ServiceRefused as refusal:
                 if refusal.code != QUOTA_REACHED:
                     raise explained(refusal, self) from refusal
+                queueing.blind_since = None
                 self._queue(context, run, queueing, refusal)
+            except ServiceUnavailable as trouble:
+                queueing.blind_since = queueing.blind_since or asked
+                self._queue(context, run, queueing, trouble)
             else:
                 how = "was there already; going on with it" if submission.adopted else "created"
                 self.log.info("Job %s %s on %s.", run.job_id, how, self.hook.account.endpoint)
                 return submission
 
-    def _queue(self, context: Context, run: JobRun, queueing: Queueing, refusal: ServiceRefused) -> None:
-        """Wait until another attempt is worth while: in the triggerer, or here."""
-        limit = seconds_of(self.quota_timeout) or 0.0
-        if run.overdue:
-            reason = f"Airflow: deadline of {run.owner} passed before the account's quota let the job begin"
-            raise JobTimedOut(out_of_time(run.job_id, reason, run.manager_id)) from refusal
-        if time.time() - queueing.began >= limit:
-            raise refusal.with_hint(
-                f"Waited {limit:g} s for another job of the account to end (quota_timeout). End or delete active jobs "
-                "(`jobmanager orphans` lists those that nobody follows any more), or ask for a higher quota."
-            ) from refusal
-        until = queueing.began + limit if run.deadline is None else min(run.deadline, queueing.began + limit)
-        pause = max(5.0, min(queueing.pause(), until - time.time()))
-        self.log.info("The account has as many active jobs as it may have; trying again in %.0f s.", pause)
+    def _queue(self, context: Context, run: JobRun, queueing: Queueing, error: ServiceError) -> None:
+        """Wait until another attempt is worth while: in the triggerer, or here.
+
+        Raises:
+            ServiceError: it is not any more, by ``quota_timeout`` or ``out_of_sight``.
+            JobTimedOut: by the deadline of the task.
+        """
         # Who asks what this try follows (a late kill of the try before it) gets an answer.
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
+        end = self._end_of_patience(queueing)
+        if run.overdue:
+            reason = f"Airflow: deadline of {run.owner} passed before the job was seen to begin"
+            raise JobTimedOut(out_of_time(run.job_id, reason, run.manager_id)) from error
+        if time.time() >= end:
+            raise self._out_of_patience(run, error) from error
+        until = end if run.deadline is None else min(run.deadline, end)
+        pause = max(5.0, min(queueing.pause(), until - time.time()))
+        self.log.info("Job %s can't be submitted yet; trying again in %.0f s: %s", run.job_id, pause, error)
         queueing.job_id = run.job_id
         if self.deferrable:
-            from airflow_provider_jobmanager.triggers.quota import (  # noqa: PLC0415 - a DAG file needs no trigger
-                AzureBatchQuotaTrigger,
-            )
+            from attrs import asdict  # noqa: PLC0415 - a DAG file needs no trigger
 
-            self.defer(trigger=AzureBatchQuotaTrigger(pause, queueing.as_dict()), method_name="execute_again")
+            from airflow_provider_jobmanager.triggers.quota import AzureBatchQuotaTrigger  # noqa: PLC0415 - likewise
+
+            may_exist = queueing.blind_since is not None and run.may_stop
+            trigger = AzureBatchQuotaTrigger(
+                pause,
+                queueing.as_dict(),
+                azure_batch_conn_id=self.azure_batch_conn_id,
+                owner=asdict(run.owner) if may_exist else None,
+            )
+            self.defer(trigger=trigger, method_name="execute_again")
         time.sleep(pause)
+
+    def _end_of_patience(self, queueing: Queueing) -> float:
+        if queueing.blind_since is not None:
+            return queueing.blind_since + self.out_of_sight
+        return queueing.began + (seconds_of(self.quota_timeout) or 0.0)
+
+    def _out_of_patience(self, run: JobRun, error: ServiceError) -> ServiceError:
+        if isinstance(error, ServiceRefused):
+            return error.with_hint(
+                f"Waited {seconds_of(self.quota_timeout) or 0.0:g} s for another job of the account to end "
+                "(quota_timeout). End or delete active jobs (`jobmanager orphans` lists those that nobody follows any "
+                "more), or ask for a higher quota."
+            )
+        return ServiceUnavailable(
+            f"Job {run.job_id!r} could not be submitted within {self.out_of_sight:g} s (out_of_sight): {error}. It may "
+            "have been created all the same and may run: a retry goes on with it, `jobmanager orphans` finds it."
+        )
 
     def _defer(self, run: JobRun, teller: Teller) -> None:
         from attrs import asdict, astuple  # noqa: PLC0415 - as above
@@ -437,7 +487,6 @@ class AzureBatchJobManagerOperator(BaseOperator):
         )
 
     def _finish(self, context: Context, run: JobRun, verdict: Verdict, teller: Teller) -> Any:
-        self._run = run
         verdict = teller.last(verdict)
         context["ti"].xcom_push(key=XCOM_VERDICT, value=verdict.as_dict())
         self.log.info("%s", verdict.summary())

@@ -1,4 +1,4 @@
-"""The wait of a job that can't be created yet because the account has as many active jobs as it may have."""
+"""The wait of a job that can't be created yet: the quota is used up, or the service gives no usable answer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ class Queueing:
 
     Attributes:
         began: when the try began, seconds since the epoch.
-        attempts: how often the service has said that its quota is reached.
+        attempts: how often the job was asked for in vain.
         job_id: the job that was asked for.
+        blind_since: since when the service has given no usable answer, seconds since the epoch; None when it does.
     """
 
     began: float
     attempts: int = 0
     job_id: str = ""
+    blind_since: float | None = None
 
     def pause(self) -> float:
         """Seconds to wait now: growing, and jittered, so that those who wait do not all come back at once."""

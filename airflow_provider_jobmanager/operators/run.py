@@ -13,23 +13,26 @@ from attrs import define, field
 from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
-from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError, ServiceUnavailable
-from airflow_provider_jobmanager.sight import OutOfSight, Sight, insistently, tell
+from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError, ServiceError, ServiceUnavailable
+from airflow_provider_jobmanager.sight import OutOfSight, Sight, Trouble, insistently, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from airflow_provider_jobmanager.batch.calls import Flow
+    from airflow_provider_jobmanager.batch.calls import Flow, Json
     from airflow_provider_jobmanager.batch.ownership import Owner
     from airflow_provider_jobmanager.batch.submitting import Submission
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
-    from airflow_provider_jobmanager.sight import Recovered, Trouble
+    from airflow_provider_jobmanager.sight import Recovered
 
 _KILL_SECONDS = 60.0
 _MAY_APPEAR_SECONDS = 3.0
 """How long a kill in the middle of a submission waits for the job. Airflow ends a killed worker after five seconds."""
 _BACKSTOP_SECONDS = 300.0
+_SUBMIT_SECONDS = 300.0
+"""How long a submission holds the worker while the service gives no usable answer."""
+_GLANCE_SECONDS = 10.0
 
 
 @define
@@ -73,6 +76,7 @@ class JobRun:
 
         Raises:
             JobCancelled: the task was killed meanwhile; so was the job, if there was one.
+            ServiceUnavailable: no usable answer for some minutes. The job may exist.
         """
         self._go_on()
         self.manager_id = body["jobManagerTask"]["id"]
@@ -87,6 +91,7 @@ class JobRun:
                 wait_for=self.wait_for,
                 children_count=self.children_count,
                 about_to=self._about_to,
+                patience=Patience(self._seconds(_SUBMIT_SECONDS)),
             )
         )
         self.job_id, self.created_at = submission.job_id, submission.created_at
@@ -96,11 +101,19 @@ class JobRun:
             # The kill came while the create was under way, and may have found nothing yet.
             self.stop("was killed")
         self._go_on()
-        if bounded and submission.adopted and submission.verdict is None:
-            self._bound_anew(body["constraints"])
+        if submission.adopted and submission.verdict is None:
+            self._take_over(submission.job, body["constraints"] if bounded else None)
         if self.may_stop and self.owner.try_number > 1:
             self._end_older_rounds(derived=not body.get("id"))
         return submission
+
+    def glance(self) -> Verdict | None:
+        """How the job ended; None while it goes on, and when the service can't be asked just now."""
+        try:
+            return self.hook.perform(self._verdict(Patience(self._seconds(_GLANCE_SECONDS))))
+        except ServiceError as error:
+            self._say(Trouble(error))
+            return None
 
     def look(self) -> Verdict | None:
         """How the job ended; None while it goes on.
@@ -123,9 +136,13 @@ class JobRun:
         )
 
     def _sight_until_deadline(self) -> Sight:
-        left = float("inf") if self.deadline is None else max(0.0, self.deadline - time.time())
-        self._sight.out_of_sight = min(self.out_of_sight, left)
+        self._sight.out_of_sight = self._seconds(float("inf"))
         return self._sight
+
+    def _seconds(self, most: float) -> float:
+        """How long to put up with a service that gives no usable answer."""
+        left = float("inf") if self.deadline is None else max(0.0, self.deadline - time.time())
+        return min(most, self.out_of_sight, left)
 
     def _say(self, news: Trouble | Recovered) -> None:
         tell(self.log, news)
@@ -165,16 +182,21 @@ class JobRun:
         if not self.may_stop:
             reason = f"Airflow: deadline of {self.owner} passed; the job was left running"
             return stopping.out_of_time(self.job_id, reason, self.manager_id)
-        return self.hook.perform(
-            stopping.stop_at_deadline(
-                self.job_id,
-                self.owner,
-                created_at=self.created_at,
-                wait_for=self.wait_for,
-                children_count=self.children_count,
-                manager_id=self.manager_id,
-            )
+        ending = stopping.stop_at_deadline(
+            self.job_id,
+            self.owner,
+            created_at=self.created_at,
+            wait_for=self.wait_for,
+            children_count=self.children_count,
+            manager_id=self.manager_id,
+            patience=Patience(_KILL_SECONDS),
         )
+        try:
+            return self.hook.perform(ending)
+        except JobManagerError as error:
+            self.log.warning("Out of time, and job %s could not be told to end: %s", self.job_id, error)
+            reason = f"Airflow: deadline of {self.owner} passed; the job could not be told to end and may still run"
+            return stopping.out_of_time(self.job_id, reason, self.manager_id)
 
     def kill(self) -> None:
         """End the job because the task was killed. Called from a signal handler, in the middle of anything."""
@@ -246,16 +268,20 @@ class JobRun:
         body["constraints"] = given | {"maxWallClockTime": self._backstop()}
         return True
 
-    def _bound_anew(self, constraints: dict[str, Any]) -> None:
-        """Likewise for an adopted job, which has the limit of the try that made it, counted from its beginning."""
-        created = moment(self.created_at)
-        age = 0.0 if created is None else max(0.0, time.time() - created.timestamp())
-        constraints = constraints | {"maxWallClockTime": self._backstop(age)}
+    def _take_over(self, job: Json, constraints: dict[str, Any] | None) -> None:
+        """Put this try's mark on an adopted job, so that a try which was given up can't end it any more.
+
+        Its time limit, when that is ours to say, is the one of the try that made it, counted from its beginning.
+        """
+        change: dict[str, Any] = {"metadata": self.owner.take_over(job)}
+        if constraints is not None:
+            created = moment(self.created_at)
+            age = 0.0 if created is None else max(0.0, time.time() - created.timestamp())
+            change["constraints"] = constraints | {"maxWallClockTime": self._backstop(age)}
         try:
-            change = calls.patch("jobs", self.job_id, json={"constraints": constraints})
-            self.hook.perform(patiently(change, Patience(_KILL_SECONDS)))
+            self.hook.perform(patiently(calls.patch("jobs", self.job_id, json=change), Patience(_KILL_SECONDS)))
         except JobManagerError as error:
-            self.log.warning("Job %s keeps the time limit that an earlier try gave it: %s", self.job_id, error)
+            self.log.warning("Job %s keeps the mark and the time limit of an earlier try: %s", self.job_id, error)
 
     def _backstop(self, age: float = 0.0) -> str:
         left = 0.0 if self.deadline is None else max(0.0, self.deadline - time.time())

@@ -8,7 +8,7 @@ import time
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ids import followed_id
@@ -68,7 +68,7 @@ _QUIET_SECONDS = 60.0
 _REPORT_SECONDS = 30.0
 
 
-class AzureBatchJobManagerTrigger(BaseTrigger):
+class AzureBatchJobManagerTrigger(kill.Killable):
     """Wait for an Azure Batch job; the event is the verdict as JSON.
 
     Args:
@@ -133,7 +133,6 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         self.out_of_sight = out_of_sight
         self.owner = owner
         self.on_kill_action = on_kill_action
-        self._killing: asyncio.Task[None] | None = None
         self.end_from_trigger = end_from_trigger
         self.soft_fail = soft_fail
         self.stream_logs = stream_logs
@@ -174,22 +173,17 @@ class AzureBatchJobManagerTrigger(BaseTrigger):
         try:
             event = await self._follow()
         except asyncio.CancelledError:
-            self._begin_kill()
+            self.begin_kill()
             raise
         await asyncio.sleep(min(FIRST_EVENT_SECONDS, self.poll_interval) - (time.monotonic() - begun))
         yield TriggerEvent(event)
 
-    async def on_kill(self) -> None:
-        """End the job because somebody ended the task (:mod:`.kill`)."""
-        if task := self._begin_kill():
-            await asyncio.shield(task)
-
-    def _begin_kill(self) -> asyncio.Task[None] | None:
-        if self._killing is None and self.owner is not None and self.on_kill_action == "terminate":
-            owner = Owner(**self.owner)
-            order = kill.Kill(self.job_id, owner, self.created_at, self.wait_for, self._account, self.log)
-            self._killing = kill.begin(order)
-        return self._killing
+    def order(self) -> kill.Kill | None:
+        """What a kill (:mod:`.kill`) would have to end."""
+        if self.owner is None or self.on_kill_action != "terminate":
+            return None
+        owner = Owner(**self.owner)
+        return kill.Kill(self.job_id, owner, self.created_at, self.wait_for, self._account, self.log)
 
     async def _end_here(self) -> TriggerEvent:
         try:

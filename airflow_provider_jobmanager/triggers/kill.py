@@ -23,6 +23,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 from attrs import define
 
@@ -76,6 +77,27 @@ class Kill:
     wait_for: WaitFor
     account: Callable[[], Awaitable[Account]]
     log: Any
+
+
+class Killable(BaseTrigger):
+    """A trigger whose job is ended when somebody ends the task."""
+
+    _killing: asyncio.Task[None] | None = None
+
+    def order(self) -> Kill | None:
+        """What would have to be ended; None for nothing."""
+        raise NotImplementedError
+
+    def begin_kill(self) -> asyncio.Task[None] | None:
+        """Begin, once, to find out whether the job is to be ended. Called on every cancellation."""
+        if self._killing is None and (order := self.order()) is not None:
+            self._killing = begin(order)
+        return self._killing
+
+    async def on_kill(self) -> None:
+        """End the job because somebody ended the task."""
+        if task := self.begin_kill():
+            await asyncio.shield(task)
 
 
 def begin(kill: Kill) -> asyncio.Task[None]:

@@ -14,6 +14,7 @@ from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+from airflow_provider_jobmanager.operators import run as operators_run
 from airflow_provider_jobmanager.operators.run import JobRun
 from airflow_provider_jobmanager.telling import Teller
 from tests.triggers.running import Lines, submit
@@ -77,6 +78,25 @@ def test_the_deadline_holds_while_the_service_is_away(waiting, local_batch: Loca
     assert run.hook.get_job("j")["executionInfo"]["terminateReason"] == f"Airflow: deadline of {OWNER} passed"
 
 
+def test_a_service_that_asks_for_a_long_pause_holds_nobody_past_the_deadline(waiting, local_batch: LocalBatch) -> None:
+    run = waiting("sleep 60", deadline=time.time() + 1.5)
+    local_batch.faults.add(operation="get_job", then="answer", status=503, retry_after=600, times=1)
+    begun = time.monotonic()
+    assert run.wait(0.2).status == "timed_out"
+    assert time.monotonic() - begun < 60
+
+
+def test_a_deadline_while_the_service_is_away_is_still_that(
+    waiting, local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators_run, "_KILL_SECONDS", 0.5)
+    run = waiting("sleep 60", deadline=time.time() + 0.5)
+    local_batch.faults.add(operation="get_job", then="drop")
+    verdict = run.wait(0.2)
+    assert verdict.status == "timed_out"
+    assert verdict.reason == f"Airflow: deadline of {OWNER} passed; the job could not be told to end and may still run"
+
+
 def submitted(hook: AzureBatchJobManagerHook, try_number: int, seconds: float, **constraints: Any) -> JobRun:
     owner = Owner(dag_id="d", task_id="t", run_id="r", try_number=try_number)
     run = JobRun(hook=hook, owner=owner, log=Lines(), deadline=time.time() + seconds)
@@ -100,6 +120,32 @@ def test_the_service_gives_an_adopted_job_the_time_of_the_try_that_adopted_it() 
     assert second.job_id == first.job_id
     assert 3890 <= limit_of(second) <= 3960
     assert hook.get_job(second.job_id)["constraints"]["maxTaskRetryCount"] == 3
+    hook.client.close()
+
+
+@pytest.mark.usefixtures("local_batch")
+def test_a_try_that_was_given_up_can_not_end_the_job_that_the_next_one_goes_on_with() -> None:
+    """Its worker was stalled, and is told to end when it comes back: the job is another try's by then."""
+    hook = AzureBatchJobManagerHook()
+    owner = Owner(dag_id="d", task_id="t", run_id="r", ti_id="first")
+    manager = {"id": "manager", "commandLine": "/bin/sleep 60"}
+    pool = {"poolInfo": {"poolId": "local"}, "jobManagerTask": manager}
+    users = {"name": "team", "value": "red"}
+    tries = [JobRun(hook=hook, owner=evolve(owner, try_number=n, ti_id=f"{n}"), log=Lines()) for n in (1, 2, 3)]
+    for run in tries:
+        metadata = [users, *run.owner.metadata()]
+        run.submit({**pool, "metadata": metadata}, since=None, in_doubt=False)
+    assert len({run.job_id for run in tries}) == 1
+    for run in tries[:2]:
+        run.kill()
+        assert run.log.count("could not be ended and may still run: Job") == 1
+    job = hook.get_job(tries[0].job_id)
+    assert job["state"] == "active"
+    assert Owner.of(job) == tries[2].owner
+    assert users in job["metadata"]
+    assert len(job["metadata"]) == len(tries[2].owner.metadata()) + 1
+    tries[2].kill()
+    assert hook.get_job(tries[2].job_id)["executionInfo"]["terminateReason"].endswith("try 3 was killed")
     hook.client.close()
 
 
