@@ -34,17 +34,6 @@ os.environ.update(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Several processes (`-n`) share the tests out by file, so that no file's fixtures are made twice.
-
-    All that use the one large Airflow stay together.
-    """
-    for item in items if config.pluginmanager.hasplugin("xdist") else ():
-        uses_airflow = "airflow" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("airflow" if uses_airflow else str(item.path)))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -45,7 +45,7 @@ def test_there_is_no_block_that_no_test_runs() -> None:
 def test_the_first_commands_are_the_demo_and_the_tests() -> None:
     assert [language for language, _ in BLOCKS[:2]] == ["sh", "sh"]
     assert BLOCKS[0][1].strip().endswith("&& .venv/bin/jobmanager demo")
-    assert BLOCKS[1][1].strip().endswith("&& .venv/bin/python -m pytest -n 2 --dist loadgroup")
+    assert BLOCKS[1][1].strip().endswith("&& .venv/bin/python -m pytest -n 2 --dist loadfile")
 
 
 def test_the_check_script_runs_the_readme_s_test_command() -> None:
