@@ -57,8 +57,9 @@ def dags(airflow: AirflowHome, jobs: Jobs) -> None:
     text = DAG + "".join(
         f"\nwith DAG('cancel_{name}', schedule=None):\n    {source}\n" for name, source in DAGS.items()
     )
+    text += "\nwith DAG('cancel_run_out_of_time', schedule=None, dagrun_timeout=timedelta(seconds=15)):\n    task()\n"
     (airflow.dags / "cancelling.py").write_text(text)
-    for name in DAGS:
+    for name in (*DAGS, "run_out_of_time"):
         airflow.wait_for_dag(f"cancel_{name}")
 
 
@@ -115,9 +116,10 @@ def test_marking_a_deferred_task_ends_its_job(begin: Callable[..., Task], state:
     assert task.wait_for({"failed", "success"}) == state
 
 
-def test_marking_a_task_on_a_worker_ends_its_job(begin: Callable[..., Task]) -> None:
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marking_a_task_on_a_worker_ends_its_job(begin: Callable[..., Task], state: str) -> None:
     task = begin("on_worker", "running")
-    task.mark("failed")
+    task.mark(state)
 
     assert "was killed" in task.ended_by_airflow().reason
 
@@ -127,6 +129,12 @@ def test_failing_the_dag_run_ends_the_job(begin: Callable[..., Task]) -> None:
     task.airflow.api.mark_run(task.dag_id, task.run_id, "failed")
 
     task.ended_by_airflow()
+
+
+def test_a_dag_run_that_runs_out_of_time_ends_the_job(begin: Callable[..., Task]) -> None:
+    task = begin("run_out_of_time")
+
+    assert "was killed" in task.ended_by_airflow().reason
 
 
 def test_clearing_a_deferred_task_ends_its_job_and_starts_another(begin: Callable[..., Task]) -> None:
