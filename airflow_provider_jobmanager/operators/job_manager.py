@@ -392,14 +392,11 @@ class AzureBatchJobManagerOperator(BaseOperator):
             asked = time.time()
             try:
                 submission = run.submit(body, since=since, in_doubt=queueing.attempts > 0)
-            except ServiceRefused as refusal:
-                if refusal.code != QUOTA_REACHED:
-                    raise explained(refusal, self) from refusal
-                queueing.blind_since = None
-                self._queue(context, run, queueing, refusal)
-            except ServiceUnavailable as trouble:
-                queueing.blind_since = queueing.blind_since or asked
-                self._queue(context, run, queueing, trouble)
+            except (ServiceRefused, ServiceUnavailable) as error:
+                if isinstance(error, ServiceRefused) and error.code != QUOTA_REACHED:
+                    raise explained(error, self) from error
+                queueing.note(run.job_id, error, asked)
+                self._queue(context, run, queueing, error)
             else:
                 how = "was there already; going on with it" if submission.adopted else "created"
                 self.log.info("Job %s %s on %s.", run.job_id, how, self.hook.account.endpoint)
@@ -414,16 +411,16 @@ class AzureBatchJobManagerOperator(BaseOperator):
         """
         # Who asks what this try follows (a late kill of the try before it) gets an answer.
         context["ti"].xcom_push(key=XCOM_JOB_ID, value=run.job_id)
-        end = self._end_of_patience(queueing)
+        quota_timeout = seconds_of(self.quota_timeout) or 0.0
+        end = queueing.end(quota_timeout, self.out_of_sight)
         if run.overdue:
             reason = f"Airflow: deadline of {run.owner} passed before the job was seen to begin"
             raise JobTimedOut(out_of_time(run.job_id, reason, run.manager_id)) from error
         if time.time() >= end:
-            raise self._out_of_patience(run, error) from error
+            raise queueing.given_up(error, quota_timeout, self.out_of_sight) from error
         until = end if run.deadline is None else min(run.deadline, end)
         pause = max(5.0, min(queueing.pause(), until - time.time()))
         self.log.info("Job %s can't be submitted yet; trying again in %.0f s: %s", run.job_id, pause, error)
-        queueing.job_id = run.job_id
         if self.deferrable:
             from attrs import asdict  # noqa: PLC0415 - a DAG file needs no trigger
 
@@ -438,23 +435,6 @@ class AzureBatchJobManagerOperator(BaseOperator):
             )
             self.defer(trigger=trigger, method_name="execute_again")
         time.sleep(pause)
-
-    def _end_of_patience(self, queueing: Queueing) -> float:
-        if queueing.blind_since is not None:
-            return queueing.blind_since + self.out_of_sight
-        return queueing.began + (seconds_of(self.quota_timeout) or 0.0)
-
-    def _out_of_patience(self, run: JobRun, error: ServiceError) -> ServiceError:
-        if isinstance(error, ServiceRefused):
-            return error.with_hint(
-                f"Waited {seconds_of(self.quota_timeout) or 0.0:g} s for another job of the account to end "
-                "(quota_timeout). End or delete active jobs (`jobmanager orphans` lists those that nobody follows any "
-                "more), or ask for a higher quota."
-            )
-        return ServiceUnavailable(
-            f"Job {run.job_id!r} could not be submitted within {self.out_of_sight:g} s (out_of_sight): {error}. It may "
-            "have been created all the same and may run: a retry goes on with it, `jobmanager orphans` finds it."
-        )
 
     def _defer(self, run: JobRun, teller: Teller) -> None:
         from attrs import asdict, astuple  # noqa: PLC0415 - as above
