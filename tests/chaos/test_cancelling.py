@@ -255,14 +255,33 @@ def test_a_job_that_was_deleted_is_not_run_again_when_its_worker_died_with_the_n
 
 
 def test_a_full_account_is_waited_for_without_a_worker(airflow: AirflowHome, jobs: Jobs) -> None:
-    jobs.service.faults.add(
-        operation="create_job", then="answer", status=409, code="ActiveJobAndScheduleQuotaReached", times=1
-    )
-    run_id = airflow.api.trigger("cancel_short")
-    task = airflow.api.wait_for_task("cancel_short", run_id, "work", {"deferred"})
+    def trigger() -> str:
+        task = airflow.api.task_instance("cancel_short", run_id, "work")
+        return (task.raw["trigger"] or {}).get("classpath", "")
 
-    assert "AzureBatchQuotaTrigger" in task.raw["trigger"]["classpath"]
+    jobs.service.faults.add(operation="create_job", then="answer", status=409, code="ActiveJobAndScheduleQuotaReached")
+    run_id = airflow.api.trigger("cancel_short")
+    airflow.api.wait_until(trigger, lambda path: "AzureBatchQuotaTrigger" in path, "the wait for the quota", 60)
     assert jobs.of("cancel_short", run_id) == []
+    jobs.service.faults.clear()
+
     assert airflow.api.wait_for_task("cancel_short", run_id, "work").state == "success"
     (job,) = jobs.of("cancel_short", run_id)
     assert job.mark["airflow_try_number"] == "1"
+
+
+def test_the_last_word_of_a_trigger_whose_number_was_given_away_ends_no_other_task(
+    begin: Callable[..., Task], airflow: AirflowHome, jobs: Jobs
+) -> None:
+    """SQLite gives the number of a trigger that is gone to the next: that of a task which ended while it was frozen."""
+    task = begin("airflow_gave_up")
+    airflow.pause("triggerer")
+    try:
+        task.wait_for({"failed"})
+    finally:
+        airflow.resume("triggerer")
+    run_id = airflow.api.trigger("cancel_short")
+
+    assert airflow.api.wait_for_task("cancel_short", run_id, "work").state == "success"
+    (job,) = jobs.of("cancel_short", run_id)
+    assert job.reason == "JMComplete"
