@@ -341,12 +341,19 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return self._begin(context, Queueing(time.time() if began is None else began.timestamp(), attempts=1))
 
     def _begin(self, context: Context, queueing: Queueing) -> Any:
+        from airflow.sdk.exceptions import AirflowTaskTimeout  # noqa: PLC0415 - a DAG file does not need it
+
         self._run = self._new_run(context)
         try:
-            return self._submit_and_wait(context, self._run, queueing)
-        finally:
-            # A job that is deferred, over or left alone is none that a late signal to this worker should end.
+            result = self._submit_and_wait(context, self._run, queueing)
+        except AirflowTaskTimeout:
+            raise  # Airflow calls `on_kill` next
+        except BaseException:
+            # A job that is deferred or left alone is none that a late signal to this worker should end,
             self._run = None
+            raise
+        self._run = None  # nor one whose manager alone was waited for.
+        return result
 
     def _submit_and_wait(self, context: Context, run: JobRun, queueing: Queueing) -> Any:
         run.deadline = self._deadline(queueing.began)
