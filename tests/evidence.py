@@ -19,6 +19,9 @@ _TROUBLE = re.compile(
     r"\[(error|critical) |^[\w.]+(Error|Exception|Exit)\b|executor event with state|reported that the task"
 )
 
+# Links that a task has none of, and logs of components that serve none.
+_USUAL = re.compile(r"XCom not found|served logs|NewConnectionError|port=8794|Connection refused")
+
 
 def evidence(airflow: AirflowHome, since: float) -> Iterator[tuple[str, str]]:
     """Titles and texts of the logs that were written since then (seconds since the epoch), the most telling last."""
@@ -27,9 +30,9 @@ def evidence(airflow: AirflowHome, since: float) -> Iterator[tuple[str, str]]:
         lines = path.read_text(errors="replace").splitlines()
         name = str(path.relative_to(airflow.logs))
         if path.parent == airflow.logs:
-            trouble = [line[:_LINE] for line in lines if _TROUBLE.search(line)][-_TROUBLE_LINES:]
+            trouble = [line[:_LINE] for line in lines if _TROUBLE.search(line) and not _USUAL.search(line)]
             if trouble:
-                yield f"the last trouble in {name}", "\n".join(trouble)
+                yield f"the last trouble in {name}", "\n".join(trouble[-_TROUBLE_LINES:])
         elif "run_id=" in name:
             yield f"the end of {name}", "\n".join(map(_readable, lines[-_TASK_LINES:]))
 
