@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _TASK_LINES = 25
 _TROUBLE_LINES = 8
 _LINE = 600
+_DETAIL = 2000
 _TROUBLE = re.compile(
     r"\[(error|critical) |^[\w.]+(Error|Exception|Exit)\b|executor event with state|reported that the task"
 )
@@ -46,4 +47,5 @@ def _readable(line: str) -> str:
         entry: Mapping[str, object] = json.loads(line)
     except ValueError:
         return line
-    return " ".join(str(entry[name]) for name in ("timestamp", "level", "event", "error_detail") if entry.get(name))
+    told = (str(entry[name]) for name in ("timestamp", "level", "event", "error_detail") if entry.get(name))
+    return " ".join(told)[:_DETAIL]
