@@ -241,7 +241,7 @@ class Nodes:
                 self.engine.scheduling.end(task, "user requeue")
         for job in self.store.jobs:
             if node.id in job.prepared:
-                self.engine.scheduling.preparation.node_gone(job, node.id)
+                self.engine.scheduling.preparation.node_gone(job, node.id, reimaged=state == "reimaging")
         self.engine.at(self.engine.now() + SETTLE, self.progress, node)
 
     def _end_tasks(self, node: Node, why: str | None) -> None:

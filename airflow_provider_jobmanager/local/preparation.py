@@ -2,7 +2,8 @@
 
 Rules of learn.microsoft.com/azure/batch/batch-job-prep-release and the REST reference (Job Preparation Task, Job
 Release Task): a node whose preparation failed takes no task of that job; a release task runs only where a preparation
-ran, is capped by its own wall clock, takes no slot, and its failure holds nothing up.
+ran, is capped by its own wall clock, takes no slot, and its failure holds nothing up. What ran on a node stays on the
+list of the job, whatever becomes of the node.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import formats
-from airflow_provider_jobmanager.local.engine_tasks import EXIT_CODE, TIMED_OUT
+from airflow_provider_jobmanager.local.engine_tasks import ENDED, EXIT_CODE, TIMED_OUT
 from airflow_provider_jobmanager.local.launches import Outcome, Run
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ PART = {"preparation": "jobPreparationTask", "release": "jobReleaseTask"}
 
 
 class Preparation:
-    """What ran, per job and node. It is kept in the job's record, in the wire form of the status list."""
+    """What ran, per job and node. It is kept in the job's record, in the wire form of the status list.
+
+    Beside that an entry has ``attempt``, the number of the newest run there, and ``rerun``, when the preparation is to
+    run again before the next task.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -34,11 +39,12 @@ class Preparation:
         if "jobPreparationTask" not in job.doc:
             return False
         info = self._info(job, node.id, "preparation")
+        missing = info is None or job.prepared[node.id].get("rerun", False)
         if not job.doc["jobPreparationTask"]["waitForSuccess"]:
-            if info is None:
+            if missing:
                 self.begin(job, node)
             return False
-        return info is None or info["state"] == "running" or info.get("result") != "success"
+        return missing or info is None or info["state"] == "running" or info.get("result") != "success"
 
     def begin(self, job: Job, node: Node) -> None:
         """Start the preparation on a node, unless it runs there."""
@@ -83,13 +89,7 @@ class Preparation:
             return
         self._timed_out.discard(run)
         self._given_up.discard(run)
-        info["state"] = "completed"
-        info["endTime"] = formats.timestamp(self.engine.now(), 6)
-        if outcome.exit_code is not None:
-            info["exitCode"] = outcome.exit_code
-        if failed is not None:
-            info["failureInfo"] = failed
-        info["result"] = "success" if failed is None else "failure"
+        self._conclude(info, outcome, failed)
         self.store.save(job)
         if run.kind == "preparation" and node is not None:
             ready = failed is None
@@ -99,19 +99,30 @@ class Preparation:
             self.engine.scheduling.prepared(job, node, ready=ready)
         self.engine.jobs.progress(job)
 
-    def node_gone(self, job: Job, node_id: str) -> None:
-        """A node went away or boots again: what ran there runs no longer, and runs again when it has to."""
+    def node_gone(self, job: Job, node_id: str, *, reimaged: bool = False) -> None:
+        """A node went away or boots again: what ran there runs no longer, and runs again when it has to.
+
+        A preparation that was cut short always does, and every one of a reimaged node (REST reference,
+        ``rerunOnNodeRebootAfterSuccess``).
+        """
         entry = job.prepared[node_id]
-        runs = [Run(kind, job.key, node_id, entry["attempt"], job.seq) for kind in PART]
-        entry["attempt"] = self.store.next_seq()  # the end of those says nothing any more
         preparation = entry.get("jobPreparationTaskExecutionInfo", {})
-        release = entry.get("jobReleaseTaskExecutionInfo")
-        if release is not None:
-            if release["state"] == "running":
-                del entry["jobReleaseTaskExecutionInfo"]
-        elif preparation.get("state") != "completed" or job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]:
-            job.prepared.pop(node_id, None)
+        release = entry.get("jobReleaseTaskExecutionInfo", {})
+        runs = [Run(kind, job.key, node_id, entry["attempt"], job.seq) for kind in PART]
+        if "running" in (preparation.get("state"), release.get("state")):
+            entry["attempt"] = self.store.next_seq()  # the end of those says nothing any more
+        elif job.state == "completed":
+            return
+        if preparation.get("state") == "running":
+            self._conclude(preparation, Outcome(), ENDED)
+            entry["rerun"] = True
+        elif reimaged or job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]:
+            entry["rerun"] = True
+        if release.get("state") == "running":
+            del entry["jobReleaseTaskExecutionInfo"]
         for run in runs:
+            self._timed_out.discard(run)
+            self._given_up.discard(run)
             self.engine.kill(run)
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
@@ -127,9 +138,8 @@ class Preparation:
     def recover(self) -> None:
         """Take jobs up again after a restart: all nodes booted."""
         for job in self.store.jobs:
-            if job.state != "completed":
-                for node_id in list(job.prepared):
-                    self.node_gone(job, node_id)
+            for node_id in job.prepared:
+                self.node_gone(job, node_id)
 
     def _run(self, kind: str, job: Job, node: Node, *, retry_count: int) -> None:
         settings = job.doc[PART[kind]]
@@ -137,7 +147,9 @@ class Preparation:
         entry: dict[str, Any] = job.prepared.setdefault(
             node.id, {"poolId": self.engine.nodes.pool_id(node), "nodeId": node.id}
         )
-        # Never the same twice, although the entry of a node that boots again begins anew: it may speak late.
+        if kind == "preparation":
+            entry.pop("rerun", None)
+        # Never the same twice: the run before it may speak late.
         entry["attempt"] = self.store.next_seq()
         launch = self.engine.launches.of_part(kind, job, node, entry["attempt"])
         root = self.engine.launches.relative(node, launch.directory)
@@ -149,6 +161,17 @@ class Preparation:
         limit = settings["constraints"]["maxWallClockTime"] if kind == "preparation" else settings["maxWallClockTime"]
         self.engine.after(formats.seconds_of(limit), now, self._wall_clock, launch.run)
         self.engine.launch(launch)
+
+    def _conclude(self, info: Doc, outcome: Outcome, failed: Doc | None) -> None:
+        info["state"] = "completed"
+        info["endTime"] = formats.timestamp(self.engine.now(), 6)
+        if outcome.exit_code is not None:
+            info["exitCode"] = outcome.exit_code
+        if outcome.container is not None:
+            info["containerInfo"] = outcome.container
+        if failed is not None:
+            info["failureInfo"] = failed
+        info["result"] = "success" if failed is None else "failure"
 
     def _retry(self, run: Run, job: Job, node: Node, info: Doc) -> bool:
         if run.kind != "preparation" or job.state in ("terminating", "deleting"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,8 @@ from tests.local.rules import PREPARED, Account, node_of, part, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from airflow_provider_jobmanager.local.records import Job
 
 
 # -- preparation and release ------------------------------------------------------------------------------------------
@@ -118,3 +120,132 @@ def test_force_waits_for_no_node(account: Account):
     account.pass_time()
     assert job.state == "completed"
     assert not [run for run in account.commands.running if run.kind == "release"]
+
+
+# -- nodes that boot or go --------------------------------------------------------------------------------------------
+
+
+def prepared(account: Account, job_id: str = "job", **settings: Any) -> Job:
+    """A job whose first task ran on the one node, after its preparation."""
+    body = {**PREPARED, **settings}
+    job = account.create(job_id, **body)
+    task = account.add(job, "first")
+    account.commands.end(part(account, "preparation"), 0)
+    account.end(task, 0)
+    return job
+
+
+def rows(job: Job) -> list[tuple[str, str]]:
+    infos = [entry["jobPreparationTaskExecutionInfo"] for entry in job.prepared.values()]
+    return [(info["state"], info["result"]) for info in infos]
+
+
+def test_a_preparation_is_remembered_over_a_reboot_runs_again_before_the_next_task_and_is_released(account: Account):
+    job = prepared(account)
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.pass_time()
+    assert rows(job) == [("completed", "success")]
+    task = account.add(job, "second")
+    assert task.state == "preparing"
+    account.commands.end(part(account, "preparation"), 0)
+    account.end(task, 0)
+    with account.turn():
+        account.engine.jobs.terminate(job, None)
+    account.pass_time()
+    account.commands.end(part(account, "release"), 0)
+    assert job.state == "completed"
+
+
+def test_a_node_that_booted_is_released_though_no_task_came_after(account: Account):
+    job = prepared(account)
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.pass_time()
+    with account.turn():
+        account.engine.jobs.terminate(job, None)
+    account.pass_time()
+    assert part(account, "release").name == node_of(account).id
+
+
+@pytest.mark.parametrize(("reimage", "state"), [(False, "running"), (True, "preparing")])
+def test_a_preparation_that_is_not_to_run_again_after_a_boot_does_so_after_a_reimage(
+    account: Account, reimage: bool, state: str
+):
+    body = {"commandLine": "prepare", "rerunOnNodeRebootAfterSuccess": False}
+    job = prepared(account, jobPreparationTask=body)
+    with account.turn():
+        account.engine.nodes.reboot(node_of(account), {}, reimage=reimage)
+    account.pass_time()
+    assert account.add(job, "second").state == state
+
+
+def test_a_preparation_that_need_not_succeed_runs_again_beside_the_next_task(account: Account):
+    job = prepared(account, jobPreparationTask={"commandLine": "prepare", "waitForSuccess": False})
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.pass_time()
+    assert account.add(job, "second").state == "running"
+    assert part(account, "preparation")
+
+
+def test_the_rows_of_nodes_that_are_gone_stay(tmp_path: Path):
+    account = Account(tmp_path, nodes=1)
+    running, over = prepared(account, "running"), prepared(account, "over")
+    with account.turn():
+        account.engine.jobs.terminate(over, None)
+    account.pass_time()
+    account.commands.end(part(account, "release"), 0)
+    assert over.state == "completed"
+    before = dict(over.prepared)
+    with account.turn():
+        body = {"nodeList": [node_of(account).id]}
+        account.engine.pools.remove_nodes(account.engine.pools.get("local"), body)
+    account.pass_time()
+    assert len(account.engine.store.nodes("local")) == 0
+    assert (rows(running), over.prepared) == ([("completed", "success")], before)
+    assert "jobReleaseTaskExecutionInfo" in next(iter(over.prepared.values()))
+
+
+def test_a_preparation_that_a_reboot_cuts_short_says_so_and_runs_again(account: Account):
+    job = account.create(**PREPARED)
+    account.add(job, "first")
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    assert rows(job) == [("completed", "failure")]
+    account.pass_time()
+    assert account.task(job, "first").state == "preparing"
+    account.commands.end(part(account, "preparation"), 0)
+    assert rows(job) == [("completed", "success")]
+
+
+def test_what_was_prepared_is_released_after_a_restart(tmp_path: Path):
+    database = tmp_path / "state.sqlite3"
+    before = Account(tmp_path / "nodes", database=database, nodes=1)
+    prepared(before)
+    before.engine.store.close()
+    account = Account(tmp_path / "nodes", database=database, nodes=1, start=before.engine.now())
+    account.pass_time()
+    job = account.engine.jobs.get("job")
+    assert rows(job) == [("completed", "success")]
+    with account.turn():
+        account.engine.jobs.terminate(job, None)
+    account.pass_time()
+    account.commands.end(part(account, "release"), 0)
+    assert job.state == "completed"
+    account.engine.store.close()
+
+
+def test_nothing_of_a_completed_job_is_left_running_in_its_rows_after_a_restart(tmp_path: Path):
+    database = tmp_path / "state.sqlite3"
+    before = Account(tmp_path / "nodes", database=database, nodes=1)
+    job = before.create(**PREPARED)
+    before.add(job, "first")
+    with before.turn():
+        before.engine.jobs.terminate(job, None, force=True)
+    before.pass_time()
+    assert job.state == "completed"
+    before.engine.store.close()
+    account = Account(tmp_path / "nodes", database=database, nodes=1, start=before.engine.now())
+    assert rows(account.engine.jobs.get("job")) == [("completed", "failure")]
+    account.engine.store.close()
