@@ -20,6 +20,7 @@ from airflow_provider_jobmanager.local.shapes import (
     mapping,
     moment,
     not_emulated,
+    only_false,
     text,
 )
 
@@ -64,9 +65,9 @@ CONTAINER = Shape(
     "imageName",
     containerRunOptions=text(),
     imageName=text(shortest=1),
-    registry=Shape(username=text(), password=text(), registryServer=text(), identityReference=IDENTITY),
+    registry=Shape(username=text(), password=text(), registryServer=text(), identityReference=not_emulated),
     workingDirectory=choice("taskWorkingDirectory", "containerImageDefault"),
-    containerHostBatchBindMounts=list_of(Shape(source=text(), isReadOnly=boolean)),
+    containerHostBatchBindMounts=not_emulated,
 )
 PACKAGES = list_of(Shape("applicationId", applicationId=text(), version=text()))
 TASK_CONSTRAINTS = Shape(maxWallClockTime=duration(), retentionTime=duration(), maxTaskRetryCount=integer(-1))
@@ -205,13 +206,13 @@ _POOL_CHANGES: dict[str, Check] = {
     "metadata": METADATA,
     "targetNodeCommunicationMode": choice("default", "classic", "simplified"),
 }
-POOL_PATCH = Shape(
-    **_POOL_CHANGES,
-    displayName=text(longest=1024),
-    taskSchedulingPolicy=SCHEDULING_POLICY,
-    resourceTags=mapping,
-    upgradePolicy=mapping,
-)
+_POOL_WHEN_EMPTY = (
+    "displayName", "vmSize", "virtualMachineConfiguration", "taskSlotsPerNode", "taskSchedulingPolicy",
+    "enableInterNodeCommunication", "networkConfiguration", "userAccounts", "mountConfiguration", "upgradePolicy",
+)  # fmt: skip
+POOL_WHEN_EMPTY: dict[str, Check] = {name: POOL_SPECIFICATION.members[name] for name in _POOL_WHEN_EMPTY}
+"""What a pool can change of itself only while it has no nodes (REST reference, Update Pool)."""
+POOL_PATCH = Shape(**_POOL_CHANGES, **POOL_WHEN_EMPTY, resourceTags=mapping)
 POOL_REPLACE = Shape(**_POOL_CHANGES)
 _DEALLOCATION = choice("requeue", "terminate", "taskcompletion", "retaineddata")
 RESIZE = Shape(
@@ -240,7 +241,7 @@ POOL_INFO = Shape(poolId=identifier, autoPoolSpecification=AUTO_POOL)
 _JOB_SETTINGS: dict[str, Check] = {
     "priority": integer(-1000, 1000, code="OutOfRangePriority"),
     "maxParallelTasks": integer(-1),
-    "allowTaskPreemption": boolean,
+    "allowTaskPreemption": only_false,
     "constraints": JOB_CONSTRAINTS,
     "poolInfo": POOL_INFO,
     "metadata": METADATA,

@@ -104,8 +104,17 @@ class Pools:
         self._set_allocation(pool, "steady")
 
     def patch(self, pool: Pool, body: Any) -> None:
-        """Replace each member that is given, whole; keep the others."""
-        self._change(pool, self._changes(bodies.POOL_PATCH(body)))
+        """Replace each member that is given, whole; keep the others.
+
+        Raises:
+            BatchError: 409 ``OperationInvalidForCurrentState``, the pool has nodes that a member would not reach.
+        """
+        given = bodies.POOL_PATCH(body)
+        fixed = [name for name in given if name in bodies.POOL_WHEN_EMPTY]
+        if fixed and len(self.store.nodes(pool.key)) > 0:
+            reason = f"{', '.join(fixed)} can be changed only while the pool has no nodes"
+            raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": reason})
+        self._change(pool, self._changes(given))
 
     def replace_properties(self, pool: Pool, body: Any) -> None:
         """Replace the start task, packages and metadata; what is not given goes."""

@@ -141,6 +141,13 @@ def not_emulated(value: Any, name: str) -> Any:
     raise errors.not_emulated(f"The property {name.rpartition('.')[2]}", f"It was sent as {type(value).__name__}.")
 
 
+def only_false(value: Any, name: str) -> bool:
+    """A switch of the real service that does nothing here: it can be off only."""
+    if boolean(value, name):
+        raise errors.not_emulated(f"The property {name.rpartition('.')[2]}", "It can be false only.")
+    return False
+
+
 class Shape:
     """An object with known members.
 

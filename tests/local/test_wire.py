@@ -402,14 +402,81 @@ def test_no_secret_of_a_pool_is_ever_read_back(wire: Wire):
 
 
 def test_a_policy_that_is_changed_has_its_defaults(wire: Wire):
-    half = wire.ask("PATCH", "/pools/local", {"taskSchedulingPolicy": {"jobDefaultOrder": "creationtime"}})
+    wire.must("POST", "/pools", {"id": "p", "vmSize": "s"})
+    half = wire.ask("PATCH", "/pools/p", {"taskSchedulingPolicy": {"jobDefaultOrder": "creationtime"}})
     assert (half.status_code, half.json()["code"]) == (400, "MissingRequiredProperty")
-    assert wire.ask("PATCH", "/pools/local", {"taskSchedulingPolicy": {"nodeFillType": "pack"}}).status_code == 200
-    policy = wire.ask("GET", "/pools/local").json()["taskSchedulingPolicy"]
+    assert wire.ask("PATCH", "/pools/p", {"taskSchedulingPolicy": {"nodeFillType": "pack"}}).status_code == 200
+    policy = wire.ask("GET", "/pools/p").json()["taskSchedulingPolicy"]
     assert policy == {"nodeFillType": "Pack", "jobDefaultOrder": "none"}
-    job(wire)
+    wire.until("/pools/p", lambda found: found["allocationState"] == "steady")
+    wire.must("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+    assert job(wire, poolInfo={"poolId": "p"}).status_code == 201
     assert wire.ask("POST", "/jobs/Job/tasks", {"id": "T", "commandLine": "true"}).status_code == 201
     completed(wire, "/jobs/Job/tasks/T")
+
+
+CHANGES = {
+    "displayName": "d",
+    "vmSize": "other",
+    "taskSlotsPerNode": 2,
+    "enableInterNodeCommunication": True,
+    "virtualMachineConfiguration": {"nodeAgentSKUId": "batch.node.debian 12", "imageReference": {}},
+    "networkConfiguration": {"subnetId": "s"},
+    "userAccounts": [{"name": "u"}],
+    "taskSchedulingPolicy": {"nodeFillType": "Pack", "jobDefaultOrder": "none"},
+    "upgradePolicy": {"mode": "manual"},
+}
+
+
+def test_a_pool_without_nodes_can_change_what_it_is_made_of(wire: Wire):
+    wire.must("POST", "/pools", {"id": "p", "vmSize": "s"})
+    wire.must("PATCH", "/pools/p", CHANGES)
+    found = wire.get("/pools/p")
+    assert {name: found[name] for name in CHANGES} == CHANGES
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_pool_with_nodes_can_not(wire: Wire, name: str):
+    answer = wire.send("PATCH", "/pools/local", {name: CHANGES[name]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "OperationInvalidForCurrentState")
+    assert name in answer.json()["values"][0]["value"]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body"),
+    [
+        ("mountConfiguration", "PATCH", "/pools/local", {"mountConfiguration": []}),
+        ("allowTaskPreemption", "POST", "/jobs", {"id": "j", **POOL, "allowTaskPreemption": True}),
+        ("allowTaskPreemption", "PATCH", "/jobs/Job", {"allowTaskPreemption": True}),
+        (
+            "containerHostBatchBindMounts",
+            "POST",
+            "/jobs/Job/tasks",
+            {
+                "id": "t",
+                "commandLine": "x",
+                "containerSettings": {"imageName": "i", "containerHostBatchBindMounts": [{"source": "Shared"}]},
+            },
+        ),
+        (
+            "identityReference",
+            "POST",
+            "/jobs/Job/tasks",
+            {
+                "id": "t",
+                "commandLine": "x",
+                "containerSettings": {"imageName": "i", "registry": {"identityReference": {"resourceId": "x"}}},
+            },
+        ),
+    ],
+)
+def test_what_is_not_acted_on_is_refused_by_name(
+    wire: Wire, name: str, method: str, path: str, body: dict[str, object]
+):
+    job(wire)
+    answer = wire.send(method, path, body)
+    assert (answer.status_code, answer.json()["code"]) == (501, "NotImplemented")
+    assert f"The property {name} is not emulated" in answer.json()["values"][0]["value"]
 
 
 def test_a_refused_change_changes_nothing(wire: Wire):
