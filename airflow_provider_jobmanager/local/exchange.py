@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field, frozen
 
-from airflow_provider_jobmanager.local import errors, formats, lists, odata
+from airflow_provider_jobmanager.local import errors, formats, lists, odata, versions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -104,6 +104,7 @@ class Exchange:
         """
         if self.json is None:
             raise errors.refuse("InvalidRequestBody", values={"Reason": "The request has no body"})
+        versions.check(self.json, self.version)
         return self.json
 
     def check(self, doc: Doc) -> None:
@@ -124,7 +125,12 @@ class Exchange:
                 raise errors.refuse("ConditionNotMet", status=304 if same else 412)
 
     def element(self, doc: Doc, fragment: str, **headers: str) -> Answer:
-        """A single resource, with its tag in the headers when it has one."""
+        """A single resource, with its tag in the headers when it has one.
+
+        Raises:
+            BatchError: 400 ``InvalidQueryParameterValue``.
+        """
+        lists.parse_expand(self.query.get("$expand"))
         chosen = lists.select(doc, lists.parse_select(self.query.get("$select")))
         body = {"odata.metadata": self.metadata(f"{fragment}/@Element"), **chosen}
         return Answer(200, body, {**tag_headers(doc), **headers})

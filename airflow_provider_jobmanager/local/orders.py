@@ -37,5 +37,5 @@ POOL_ORDER = (
 NODE_ORDER = (
     "id", "url", "state", "schedulingState", "stateTransitionTime", "lastBootTime", "allocationTime", "ipAddress",
     "affinityId", "vmSize", "totalTasksRun", "runningTasksCount", "runningTaskSlotsCount", "totalTasksSucceeded",
-    "recentTasks", "startTask", "startTaskInfo", "errors", "isDedicated", "nodeAgentInfo",
+    "recentTasks", "startTask", "startTaskInfo", "certificateReferences", "errors", "isDedicated", "nodeAgentInfo",
 )  # fmt: skip

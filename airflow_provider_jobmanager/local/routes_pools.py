@@ -55,7 +55,7 @@ def render_node(x: Exchange, pool: Pool, node: Node) -> Doc:
         "runningTaskSlotsCount": sum(task.slots for task in tasks),
         "totalTasksSucceeded": node.succeeded,
     }
-    return documents.hide_secrets(documents.in_order(doc, orders.NODE_ORDER))
+    return documents.hide_secrets(documents.in_order(versions.node(doc, x.version), orders.NODE_ORDER))
 
 
 def create_pool(x: Exchange) -> Answer:

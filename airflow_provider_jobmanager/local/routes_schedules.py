@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, orders, routes_jobs
+from airflow_provider_jobmanager.local import documents, errors, orders, routes_jobs, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def render(x: Exchange, schedule: Schedule) -> Doc:
     """A job schedule as it is read."""
     doc = {**schedule.doc, "url": x.url("jobschedules", schedule.id)}
-    specification = documents.in_order(doc["jobSpecification"], orders.SPECIFICATION_ORDER)
+    specification = documents.in_order(versions.job(doc["jobSpecification"], x.version), orders.SPECIFICATION_ORDER)
     doc["jobSpecification"] = documents.hide_secrets(specification)
     recent = doc["executionInfo"].get("recentJob")
     if recent is not None:

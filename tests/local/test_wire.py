@@ -479,6 +479,32 @@ def test_what_is_not_acted_on_is_refused_by_name(
     assert f"The property {name} is not emulated" in answer.json()["values"][0]["value"]
 
 
+@pytest.mark.parametrize("name", ["certificateReferences", "cloudServiceConfiguration"])
+def test_members_that_the_newest_version_has_no_more_are_refused_and_not_shown(wire: Wire, name: str):
+    pool = {"vmSize": "s", name: [] if name == "certificateReferences" else {"osFamily": "5"}}
+    made = {"poolInfo": {"autoPoolSpecification": {"poolLifetimeOption": "job", "pool": pool}}}
+    for path, body in (
+        ("/pools", {"id": "p", **pool}),
+        ("/jobs", {"id": "j", **made}),
+        ("/jobschedules", {"id": "s", "schedule": {}, "jobSpecification": made}),
+    ):
+        answer = wire.send("POST", path, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "InvalidRequestBody")
+        assert f"{name}' is not known to this api-version" in answer.json()["values"][0]["value"]
+        assert wire.ask("POST", path, body, version="2023-05-01.17.0").status_code == 201
+    assert name in wire.get("/pools/p?api-version=2023-05-01.17.0")
+    assert name not in wire.get("/pools/p")
+    assert name not in wire.get("/jobs/j")["poolInfo"]["autoPoolSpecification"]["pool"]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/Job", "/pools/local", "/jobs/Job/taskcounts"])
+def test_what_can_not_be_expanded_is_refused_for_one_as_for_a_list(wire: Wire, path: str):
+    job(wire)
+    answer = wire.send("GET", f"{path}?$expand=foo")
+    assert (answer.status_code, answer.json()["code"]) == (400, "InvalidQueryParameterValue")
+    assert {"key": "QueryParameterName", "value": "$expand"} in answer.json()["values"]
+
+
 def test_a_refused_change_changes_nothing(wire: Wire):
     metadata = [{"name": "a", "value": "b"}]
     schedule = {"schedule": {"recurrenceInterval": "PT1H"}, "metadata": metadata, "jobSpecification": POOL}

@@ -267,6 +267,8 @@ def test_what_differs_between_api_versions(wire: Wire, version: str):
     assert found["taskSchedulingPolicy"] == policy
     # Recorded traffic has them in 2024-07-01.20.0, and in no pool of 2025-06-01.
     assert ("currentNodeCommunicationMode" in found) == (version == "2024-07-01.20.0")
-    assert found.get("certificateReferences") == ([] if version == "2024-07-01.20.0" else None)
+    assert found.get("certificateReferences") == (None if version == "2025-06-01" else [])
+    nodes = wire.get(f"/pools/local/nodes?{asked}")["value"]
+    assert [node.get("certificateReferences") for node in nodes] == 2 * [[] if version == "2023-05-01.17.0" else None]
     wire.must("POST", f"/jobs?{asked}", {"id": "j", **NOWHERE})
     assert list(wire.get(f"/jobs/j?{asked}")) == list(wire.get("/jobs/j"))
