@@ -7,7 +7,7 @@ Rules are plain data, so a test hands them in as mappings, and a control endpoin
 
 :meth:`Faults.decide` says what happens to a request and does nothing else; :class:`FaultStage` carries it out around
 the rest of the server. The first rule that matches and has turns left decides. A rule without ``times`` stays until it
-is cleared.
+is cleared. The control endpoint is spared, so that every rule can be taken back the way it was made.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import asyncio
 import random
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, define, field, fields, frozen, validators
@@ -52,13 +53,15 @@ ACTIONS = {
 }
 """What a rule can do."""
 
+LONGEST = 100 * 365 * 24 * 3600.0
+"""Seconds that a rule can speak of at most."""
+_NO_BODY = frozenset({204, 304})
 _USUAL_CODES = {429: "TooManyRequests", 500: "InternalError", 503: "ServerBusy"}
 _GARBAGE = b"<html><body>This is no Batch answer.</body></html>"
 
 
-def _number(low: float | None = None) -> Any:
-    kinds = validators.instance_of((int, float))
-    return kinds if low is None else validators.and_(kinds, validators.ge(low))
+def _number(low: float, high: float) -> Any:
+    return validators.and_(validators.instance_of((int, float)), validators.ge(low), validators.le(high))
 
 
 @frozen(kw_only=True)
@@ -88,18 +91,22 @@ class Fault:
         default=None, validator=validators.optional([validators.instance_of(int), validators.ge(1)])
     )
     after: int = field(default=0, validator=[validators.instance_of(int), validators.ge(0)])
-    probability: float = field(default=1.0, validator=[_number(0), validators.le(1)])
+    probability: float = field(default=1.0, validator=_number(0, 1))
     seed: int | None = field(default=None, validator=validators.optional(validators.instance_of(int)))
     status: int = field(default=503, validator=[validators.instance_of(int), validators.ge(200), validators.lt(600)])
     code: str | None = field(default=None, validator=validators.optional(validators.instance_of(str)))
-    retry_after: float | None = field(default=None, validator=validators.optional(_number(0)))
-    seconds: float = field(default=0.0, validator=_number())
+    retry_after: float | None = field(default=None, validator=validators.optional(_number(0, LONGEST)))
+    seconds: float = field(default=0.0, validator=_number(-LONGEST, LONGEST))
 
     def __attrs_post_init__(self) -> None:
         if self.then == ANSWER and self.code is None and self.status not in _USUAL_CODES:
             raise ValueError(
                 f"A fault that answers with {self.status} needs a code, such as JobBeingTerminated for 409"
             )
+        if (self.then == ANSWER and self.status == HTTPStatus.NO_CONTENT) or (
+            self.then == GARBAGE and self.status in _NO_BODY
+        ):
+            raise ValueError(f"A fault of {self.then!r} has a body, and an answer with status {self.status} has none")
         if self.then == DELAY and self.seconds <= 0:
             raise ValueError(f"A fault of {self.then!r} needs seconds above 0")
 
@@ -277,7 +284,7 @@ class FaultStage:
         if fault.then == DROP:
             await _drop(receive, send)
         elif fault.then == ANSWER:
-            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+            headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:.12g}"}
             await self.refuse(scope, fault.error(), headers)(scope, receive, send)
         elif fault.then == DELAY:
             await asyncio.sleep(fault.seconds)
@@ -331,7 +338,11 @@ def _skewed(send: Send, by: timedelta) -> Send:
 
 
 def _shift(value: bytes, by: timedelta) -> bytes:
-    return http_date(parse_timestamp(value.decode("latin-1")) + by).encode()
+    moment = parse_timestamp(value.decode("latin-1"))
+    try:
+        return http_date(moment + by).encode()
+    except OverflowError:  # the clock can be advanced to where the calendar ends
+        return http_date(datetime.max.replace(tzinfo=timezone.utc)).encode()
 
 
 def _garbled(send: Send, status: int) -> Send:

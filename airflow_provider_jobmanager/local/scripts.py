@@ -84,7 +84,9 @@ class Script:
     exit_code: int = field(default=0, validator=validators.instance_of(int))
     stdout: str = field(default="", validator=_text)
     stderr: str = field(default="", validator=_text)
-    files: Mapping[str, str] = field(factory=dict, validator=validators.deep_mapping(_name, _text))
+    files: Mapping[str, str] = field(
+        factory=dict, validator=validators.deep_mapping(_name, _text, validators.instance_of(dict))
+    )
     failure: str | None = field(default=None, validator=validators.optional(validators.in_(_FAILURES)))
     seconds: float = field(
         default=0.0, validator=[validators.instance_of((int, float)), validators.ge(0), validators.lt(math.inf)]

@@ -1,7 +1,8 @@
 """The HTTP side: a pipeline of stages from bytes to rules and back.
 
-:data:`Service.stages` is the pipeline, in order; faults that were asked for lie around all of it. Status, headers and
-the layout of bodies are those of recorded traffic of the service, down to which answers are chunked.
+:data:`Service.stages` is the pipeline, in order; faults that were asked for lie around all of it but the control
+endpoint. Status, headers and the layout of bodies are those of recorded traffic of the service, down to which answers
+are chunked.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ class Service:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await self.app(scope, receive, send)
+        # Faults don't reach the control endpoint: it is where they are taken back.
+        spared = scope["type"] == "http" and self._is_control(_raw_path(scope))
+        await (self._serve if spared else self.app)(scope, receive, send)
 
     def reset(self) -> None:
         """Back to an account with nothing but the default pool: no jobs, faults, scripts; the clock at its own time."""
@@ -126,7 +129,7 @@ class Service:
         state = self._state(Request(scope, receive))
         try:
             try:
-                for stage in self.control_stages if self._is_control(state) else self.stages:
+                for stage in self.control_stages if self._is_control(state.raw_path) else self.stages:
                     await stage(state)
                 response = self._answer(state)
             except errors.BatchError as error:
@@ -137,12 +140,11 @@ class Service:
             # A bug of this service; the client gets what the real one says then, the log gets the rest.
             log.exception("%s %s broke the local Batch service", state.request.method, state.raw_path)
             response = self._error(state, errors.refuse("InternalError"))
-        if not self._is_control(state):
+        if not self._is_control(state.raw_path):
             self._note(state, response)
         await response(scope, receive, send)
 
-    def _is_control(self, state: State) -> bool:
-        path = state.raw_path
+    def _is_control(self, path: str) -> bool:
         return self.control is not None and (path == PREFIX or path.startswith(f"{PREFIX}/"))
 
     def _look_back(self) -> Store:
@@ -193,7 +195,7 @@ class Service:
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, state: State) -> Response:
-        if self.control is not None and self._is_control(state):
+        if self.control is not None and self._is_control(state.raw_path):
             done = self.control.answer(state.request.method, state.raw_path, state.body)
             return self._response(state, Answer(200, done))
         exchange = Exchange(
@@ -263,7 +265,7 @@ class Service:
 
     def _state(self, request: Request) -> State:
         scope = request.scope
-        raw_path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        raw_path = _raw_path(scope)
         query_string = scope["query_string"].decode("latin-1")
         query: dict[str, str] = {}
         for name, value in parse_qsl(query_string, keep_blank_values=True):
@@ -307,6 +309,11 @@ class _Plain(Response):
             self.raw_headers.append((b"content-length", b"0"))
         if chunked and "content-length" not in {name.lower() for name in headers}:
             self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
+
+
+def _raw_path(scope: Scope) -> str:
+    """The path of a request, percent-encoded as it stood on the wire."""
+    return str(scope.get("raw_path", scope["path"].encode()).decode("latin-1"))
 
 
 def _operation_name(method: str, path: str) -> str | None:

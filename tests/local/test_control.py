@@ -82,6 +82,37 @@ def test_faults_come_and_go(wire: Wire):
     control(wire, "POST", "/faults", {"then": "nonsense"}, status=400)
 
 
+@pytest.mark.parametrize("rule", [{"then": "drop"}, {"then": "answer", "status": 503}, {"then": "drop", "path": "/_*"}])
+def test_every_fault_can_be_taken_back_over_http(wire: Wire, rule: dict[str, object]):
+    control(wire, "POST", "/faults", rule)
+    assert control(wire, "GET", "/faults")["value"][0]["hits"] == 0
+    control(wire, "DELETE", "/faults")
+    assert wire.ask("GET", "/jobs").status_code == 200
+
+
+def test_a_clock_that_is_wrong_where_the_calendar_ends_breaks_no_answer(wire: Wire):
+    answer = wire.ask("POST", "/_local/clock/advance", {"seconds": 3.1e9}, version=None)
+    while answer.status_code == 200:
+        answer = wire.ask("POST", "/_local/clock/advance", {"seconds": 3.1e9}, version=None)
+    control(wire, "POST", "/faults", {"then": "skew", "seconds": 3.1e9})
+    answer = wire.ask("GET", "/jobs")
+    assert (answer.status_code, answer.headers["date"]) == (200, "Fri, 31 Dec 9999 23:59:59 GMT")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/faults", {"then": "skew", "seconds": 1e300}),
+        ("/faults", {"then": "answer", "status": 204, "code": "X"}),
+        ("/faults", {"then": "garbage", "status": 204}),
+        ("/scripts", {"files": []}),
+    ],
+)
+def test_a_rule_that_no_request_could_follow_is_refused(wire: Wire, path: str, body: dict[str, object]):
+    assert control(wire, "POST", path, body, status=400)["code"] == "InvalidRequestBody"
+    assert control(wire, "GET", path)["value"] == []
+
+
 def test_an_answer_that_is_lost_after_the_work_was_done(wire: Wire, batch: LocalBatch):
     batch.faults.add(operation="create_job", then="lose-answer", times=1)
     with pytest.raises(httpx.RemoteProtocolError):

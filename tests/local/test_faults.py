@@ -121,6 +121,11 @@ def test_turns_are_counted_right_from_many_threads():
         ({"then": "drop", "times": 0}, "'times' must be >= 1"),
         ({"then": "drop", "times": "1"}, "'times' must be <class 'int'>"),
         ({"then": "drop", "probability": 2}, "'probability' must be <= 1"),
+        ({"then": "skew", "seconds": 1e300}, "'seconds' must be <= 3153600000"),
+        ({"then": "skew", "seconds": float("nan")}, "'seconds' must be >= -3153600000"),
+        ({"then": "answer", "status": 503, "retry_after": 1e300}, "'retry_after' must be <= 3153600000"),
+        ({"then": "answer", "status": 204, "code": "X"}, "an answer with status 204 has none"),
+        ({"then": "garbage", "status": 304}, "an answer with status 304 has none"),
     ],
 )
 def test_what_is_no_rule_is_refused(rule: Any, says: str):
@@ -198,7 +203,7 @@ def test_no_fault_no_difference(server: Server):
     assert httpx.get(server.url).json() == {"fine": True}
 
 
-@pytest.mark.parametrize(("retry_after", "header"), [(None, None), (2, "2"), (0.5, "0.5")])
+@pytest.mark.parametrize(("retry_after", "header"), [(None, None), (2, "2"), (0.5, "0.5"), (1234567, "1234567")])
 def test_an_answer_comes_without_the_work(server: Server, retry_after: float | None, header: str | None):
     server.faults.add(then="answer", status=429, retry_after=retry_after, times=1, operation="get_job")
 

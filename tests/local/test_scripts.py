@@ -169,6 +169,7 @@ def test_a_reset_takes_scripts_back(batch: LocalBatch):
         ({"seconds": -1}, "'seconds' must be >= 0"),
         ({"times": 0}, "'times' must be >= 1"),
         ({"files": {"a": b""}}, "must be <class 'str'>"),
+        ({"files": []}, "'files' must be <class 'dict'>"),
         ({"files": {"/tmp/a": ""}}, "must be relative to the working directory.* it is '/tmp/a'"),
         ({"files": {"../a": ""}}, "without '..' and NUL"),
         ({"files": {"a/../../b": ""}}, "without '..' and NUL"),
