@@ -106,13 +106,14 @@ class Schedules:
             self.store.save(schedule)
 
     def enable(self, schedule: Schedule) -> None:
-        """Make jobs again; runs that were missed are not made up for."""
+        """Make jobs again; runs that were missed are not made up for, and a single run that was had is had."""
         self._refuse_busy(schedule)
         if schedule.state == "disabled":
             now = self.engine.now()
             JOB_SCHEDULE.move(schedule.doc, "active", "enable", now)
             schedule.since = formats.timestamp(now)
-            schedule.last = None
+            if self._recurrence(schedule).interval is not None:
+                schedule.last = None
             self.store.save(schedule)
             self.look(schedule)
 
@@ -131,6 +132,11 @@ class Schedules:
         if schedule.state == "deleting":
             raise errors.refuse("JobScheduleBeingDeleted")
         now = self.engine.now()
+        if schedule.state == "completed":
+            # Recorded traffic: what shows its end shows the next run again, though none will be.
+            step = self._recurrence(schedule).look(now, self._last(schedule), active=True)
+            if step.next_run is not None:
+                schedule.doc["executionInfo"] = {"nextRunTime": formats.timestamp(step.next_run)}
         JOB_SCHEDULE.move(schedule.doc, "deleting", "delete", now)
         self.store.save(schedule)
         for job in self.jobs(schedule):
@@ -149,9 +155,8 @@ class Schedules:
         if self.store.schedules.get(schedule.key) is not schedule or schedule.state != "active":
             return
         now = self.engine.now()
-        recurrence = Recurrence.of(schedule.doc.get("schedule", {}), formats.parse_timestamp(schedule.since))
-        last = formats.parse_timestamp(schedule.last) if schedule.last else None
-        step = recurrence.look(now, last, active=self._is_active(schedule))
+        recurrence = self._recurrence(schedule)
+        step = recurrence.look(now, self._last(schedule), active=self._is_active(schedule))
         info = schedule.doc["executionInfo"]
         info.pop("nextRunTime", None)
         if step.next_run is not None:
@@ -215,6 +220,12 @@ class Schedules:
         touch(schedule.doc, self.engine.now())
         self.store.save(schedule)
         self.look(schedule)
+
+    def _recurrence(self, schedule: Schedule) -> Recurrence:
+        return Recurrence.of(schedule.doc.get("schedule", {}), formats.parse_timestamp(schedule.since))
+
+    def _last(self, schedule: Schedule) -> datetime | None:
+        return formats.parse_timestamp(schedule.last) if schedule.last else None
 
     def _is_active(self, schedule: Schedule) -> bool:
         recent = self.store.jobs.get(schedule.recent) if schedule.recent else None

@@ -90,8 +90,8 @@ class Recurrence:
             return Step(next_run=following)
         if self.window is not None and now - run > self.window:  # too late for this one
             return Step(next_run=following, completed=self.interval is None and not active)
-        if active:  # it waits for the job before it
-            return Step(next_run=run)
+        if active:  # it waits for the job before it, and no time that has passed is shown for it
+            return Step(next_run=following)
         return Step(create=run, next_run=following)
 
     def _run_at(self, now: datetime) -> datetime:

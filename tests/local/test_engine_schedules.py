@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_jobmanager.local import formats
 from airflow_provider_jobmanager.local.errors import BatchError
 from tests.local.rules import Account
 
@@ -65,3 +66,62 @@ def test_a_schedule_that_can_not_be_followed_keeps_nobody_else_out(tmp_path: Pat
     assert "The job schedule bad can't be taken up" in caplog.text
     again.pass_time(3601)
     assert [job.id for job in again.engine.store.jobs] == ["good:job-1"]
+
+
+def test_a_single_run_that_was_had_is_not_had_again_after_a_pause(account: Account):
+    schedule(account)
+    found = account.engine.schedules.get("s")
+    with account.turn():
+        account.engine.schedules.disable(found)
+        account.engine.schedules.enable(found)
+        account.engine.jobs.terminate(account.engine.jobs.get("s:job-1"), None)
+    account.pass_time()
+    assert [job.id for job in account.engine.store.jobs] == ["s:job-1"]
+    assert found.state == "completed"
+
+
+def test_a_single_run_that_was_not_had_is_had_after_a_pause(account: Account):
+    schedule(account, doNotRunUntil="2026-01-01T01:00:00Z")
+    found = account.engine.schedules.get("s")
+    with account.turn():
+        account.engine.schedules.disable(found)
+    account.pass_time(7200)
+    with account.turn():
+        account.engine.schedules.enable(found)
+    assert [job.id for job in account.engine.store.jobs] == ["s:job-1"]
+
+
+def test_the_next_run_that_is_shown_is_never_in_the_past(account: Account):
+    schedule(account, recurrenceInterval="PT1H")
+    found = account.engine.schedules.get("s")
+    with account.turn():
+        account.engine.schedules.disable(found)
+        account.engine.schedules.enable(found)
+    for _ in range(3):
+        account.pass_time(1800)
+        assert found.doc["executionInfo"]["nextRunTime"] > found.doc["stateTransitionTime"]
+        assert formats.parse_timestamp(found.doc["executionInfo"]["nextRunTime"]) > account.engine.now()
+        assert len(list(account.engine.store.jobs)) == 1
+
+
+def test_a_schedule_that_is_deleted_after_its_end_shows_a_next_run_again(account: Account):
+    schedule(account, recurrenceInterval="PT1H", doNotRunUntil="2026-01-01T01:00:00Z")
+    found = account.engine.schedules.get("s")
+    with account.turn():
+        account.engine.schedules.terminate(found)
+    account.pass_time()
+    assert (found.state, list(found.doc["executionInfo"])) == ("completed", ["endTime"])
+    with account.turn():
+        account.engine.schedules.delete(found)
+    assert (found.state, found.doc["executionInfo"]) == ("deleting", {"nextRunTime": "2026-01-01T01:00:00Z"})
+
+
+def test_a_schedule_without_runs_to_come_keeps_its_end_when_it_is_deleted(account: Account):
+    schedule(account)
+    found = account.engine.schedules.get("s")
+    with account.turn():
+        account.engine.schedules.terminate(found)
+    account.pass_time()
+    with account.turn():
+        account.engine.schedules.delete(found)
+    assert (found.state, list(found.doc["executionInfo"])) == ("deleting", ["endTime"])

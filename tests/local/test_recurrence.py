@@ -41,7 +41,7 @@ def test_a_run_waits_for_the_job_before_it_and_for_no_longer_than_its_window():
     hourly = {"recurrenceInterval": "PT1H", "startWindow": "PT10M"}
     zero = timedelta()
 
-    assert look(hourly, HOUR + MINUTE, zero, active=True) == Step(next_run=CREATED + HOUR)
+    assert look(hourly, HOUR + MINUTE, zero, active=True) == Step(next_run=CREATED + 2 * HOUR)
     assert look(hourly, HOUR + 10 * MINUTE, zero) == Step(create=CREATED + HOUR, next_run=CREATED + 2 * HOUR)
     assert look(hourly, HOUR + 11 * MINUTE, zero) == Step(next_run=CREATED + 2 * HOUR)
 
