@@ -35,13 +35,15 @@ class Entry:
 
     Attributes:
         name: path below the directory asked about, with ``/``.
-        path: where it is.
+        path: where it is; of a link, where that leads.
         status: what the file system says of it.
+        link: where it is itself, when it is a link.
     """
 
     name: str
     path: Path
     status: os.stat_result
+    link: Path | None = None
 
     @property
     def is_directory(self) -> bool:
@@ -175,13 +177,15 @@ def find(root: Path, name: str) -> Entry:
     except (OSError, ValueError, RuntimeError):  # before Python 3.13, links in a circle are a RuntimeError
         raise errors.refuse("FileNotFound") from None
     home = root.resolve()
-    if path != home and home not in path.parents:
+    place = (root / name).parent.resolve() / Path(name).name
+    if path != home and not (_is_within(home, path) and _is_within(home, place)):
         raise errors.refuse("FileNotFound")
-    return Entry(name, path, status)
+    return Entry(name, path, status, place if place.is_symlink() else None)
 
 
 def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
-    """Files and directories below a directory."""
+    """Files and directories below a directory. A link is shown as what it leads to, unless that is not below it too."""
+    home = root.resolve()
     directories = [root]
     while directories:
         directory = directories.pop()
@@ -190,12 +194,12 @@ def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
         except OSError:  # gone meanwhile, or not for the user that the service runs as
             continue
         for entry in entries:
-            if _leads_out(entry):
-                continue
             path = Path(entry.path)
             try:
+                if entry.is_symlink() and not _is_within(home, path.resolve()):
+                    continue
                 status = entry.stat()
-            except OSError:
+            except (OSError, RuntimeError):  # gone meanwhile, or a link to nowhere or in a circle
                 continue
             yield Entry(path.relative_to(root).as_posix(), path, status)
             if recursive and entry.is_dir(follow_symlinks=False):
@@ -203,14 +207,14 @@ def walk(root: Path, *, recursive: bool) -> Iterator[Entry]:
 
 
 def delete(entry: Entry, *, recursive: bool) -> None:
-    """Delete a file, or a directory with all that is in it.
+    """Delete a file, or a directory with all that is in it; of a link the link alone.
 
     Raises:
         BatchError: 409 for a directory that is not empty, without ``recursive``; it can't be deleted.
     """
-    if not entry.is_directory:
+    if entry.link is not None or not entry.is_directory:
         try:
-            entry.path.unlink(missing_ok=True)
+            (entry.link or entry.path).unlink(missing_ok=True)
         except OSError as error:
             reason = f"The node can't delete the file: {error.strerror}"
             raise errors.refuse("IOError", values={"Reason": reason}) from None
@@ -231,6 +235,5 @@ def _refuse_no_file(status: os.stat_result) -> None:
         raise errors.refuse("OperationInvalidForCurrentState", values={"Reason": f"{what} has no content"})
 
 
-def _leads_out(entry: os.DirEntry[str]) -> bool:
-    # A link is shown as what it points to; one that points nowhere can't be.
-    return entry.is_symlink() and not Path(entry.path).exists()
+def _is_within(home: Path, path: Path) -> bool:
+    return path == home or home in path.parents

@@ -63,3 +63,47 @@ def test_a_pipe_that_takes_a_file_s_place_is_not_waited_for(tmp_path: Path):
     with pytest.raises(BatchError) as refused:
         entry.read(0, 4)
     assert refused.value.code == "OperationInvalidForCurrentState"
+
+
+def linked(root: Path) -> Path:
+    """A task's directory with links to a file, a directory, outside, nowhere and in a circle."""
+    outside, home = root / "outside", root / "home"
+    (home / "real").mkdir(parents=True)
+    (home / "real" / "x").write_text("kept")
+    outside.mkdir()
+    (outside / "y").write_text("kept")
+    (outside / "back").symlink_to(home / "real" / "x")
+    for name, target in {
+        "file": home / "real" / "x", "folder": home / "real", "out": outside, "outfile": outside / "y",
+        "nowhere": root / "none", "circle": home / "circle",
+    }.items():  # fmt: skip
+        (home / name).symlink_to(target)
+    return home
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("name", ["file", "folder", "real/../folder"])
+def test_deleting_a_link_leaves_what_it_leads_to(tmp_path: Path, name: str, recursive: bool):
+    home = linked(tmp_path)
+    files.delete(files.find(home, name), recursive=recursive)
+    assert not (home / name).is_symlink()
+    assert (home / "real" / "x").read_text() == "kept"
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_links_that_lead_out_or_nowhere_are_not_listed(tmp_path: Path, recursive: bool):
+    home = linked(tmp_path)
+    names = {entry.name for entry in files.walk(home, recursive=recursive)}
+    assert names == {"file", "folder", "real"} | ({"real/x"} if recursive else set())
+
+
+@pytest.mark.parametrize("name", ["out", "out/y", "out/back", "outfile", "nowhere", "circle"])
+def test_links_that_lead_out_or_nowhere_are_not_found(tmp_path: Path, name: str):
+    with pytest.raises(BatchError) as refused:
+        files.find(linked(tmp_path), name)
+    assert refused.value.code == "FileNotFound"
+
+
+def test_what_a_link_leads_to_is_read(tmp_path: Path):
+    entry = files.find(linked(tmp_path), "folder/x")
+    assert b"".join(entry.read(0, 4)) == b"kept"
