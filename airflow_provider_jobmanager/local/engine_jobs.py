@@ -374,7 +374,7 @@ class Jobs:
 
     def _forget(self, job: Job) -> None:
         self.engine.scheduling.forget(job)
-        for directory in self.engine.launches.job_directories(job):
+        for directory in self.engine.launches.directories(job):
             shutil.rmtree(directory, ignore_errors=True)
         self.engine.scheduling.preparation.forget(job)
         self.store.remove(job)

@@ -45,11 +45,14 @@ class Launches:
             return None
         return self._directory(job, node, task.id)
 
-    def job_directories(self, job: Job) -> list[Path]:
-        """Directories of a job on all nodes that there are."""
-        pool = self.store.pools.get(job.doc["executionInfo"]["poolId"])
-        nodes = self.store.nodes(pool.key) if pool else ()
-        return [self.node_root(node).joinpath("workitems", *job.directory) for node in nodes]
+    def directories(self, job: Job, *task: str) -> list[Path]:
+        """Directories that a job, or a task of it, has on any node there is.
+
+        A task may have run on several nodes before it was over, and a job in several pools.
+        """
+        roots = [self.engine.root / node.id for pool in self.store.pools for node in self.store.nodes(pool.key)]
+        places = [root.joinpath("workitems", *job.directory, *task) for root in roots]
+        return [place for place in places if place.is_dir()]
 
     def relative(self, node: Node, directory: Path) -> str:
         """A directory as the wire has it, relative to its node."""

@@ -220,9 +220,9 @@ class Tasks:
             self.engine.scheduling.enqueue(job, task)
 
     def remove_files(self, task: Task) -> None:
-        """Remove its directory from the node that it ran on."""
-        directory = self.engine.launches.task_directory(task)
-        if directory is not None:
+        """Remove its directories from all nodes that it ran on."""
+        job = self.store.jobs.get(task.job)
+        for directory in self.engine.launches.directories(job, task.id) if job is not None else ():
             shutil.rmtree(directory, ignore_errors=True)
 
     def recover(self) -> None:

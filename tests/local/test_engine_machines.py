@@ -203,6 +203,39 @@ def test_resize_requeues_and_deallocates_idle_nodes_first(tmp_path: Path):
     assert (task.state, task.execution["requeueCount"]) == ("active", 1)
 
 
+def test_a_deleted_task_has_files_on_no_node_that_it_ran_on(tmp_path: Path):
+    account = Account(tmp_path, nodes=2)
+    job = account.create()
+    task = account.add(job, "Task")
+    first = account.engine.nodes.find("local", task.node)
+    made = [tmp_path / node_of(account, place).id / "workitems" / "job" / "job-1" / "Task" / "wd" for place in (0, 1)]
+    for directory in made:
+        directory.mkdir(parents=True)
+    with account.turn():
+        account.engine.nodes.disable_scheduling(first, {"nodeDisableSchedulingOption": "requeue"})
+    assert task.node != first.id
+    account.end(task)
+    with account.turn():
+        account.engine.tasks.delete(task)
+    assert not [directory for directory in made if directory.parent.exists()]
+
+
+def test_a_deleted_job_has_files_in_no_pool_that_it_was_in(account: Account, tmp_path: Path):
+    job = account.create()
+    task = account.add(job, "task")
+    directory = account.engine.launches.task_directory(task)
+    directory.mkdir(parents=True)
+    account.end(task)
+    with account.turn():
+        account.engine.jobs.disable(job, {"disableTasks": "wait"})
+    account.pass_time()
+    with account.turn():
+        account.engine.jobs.patch(job, {"poolInfo": {"poolId": "other"}})
+        account.engine.jobs.delete(job)
+    account.pass_time()
+    assert not directory.parent.exists()
+
+
 def test_an_auto_pool_lives_as_long_as_its_job(account: Account):
     auto = {"poolLifetimeOption": "job", "autoPoolIdPrefix": "mine", "pool": {"vmSize": "S", "targetDedicatedNodes": 1}}
     job = account.managed(poolInfo={"autoPoolSpecification": auto})
