@@ -110,9 +110,8 @@ class Tasks:
         now = self.engine.now()
         if task.state == "active":
             self.engine.scheduling.dequeue(task)
-            task.doc["nodeInfo"] = {}
             TASK.move(task.doc, "completed", "terminate", now)
-            self._conclude(task, {"endTime": formats.timestamp(now), "failureInfo": ENDED, "result": "Failure"}, None)
+            self._conclude_unstarted(task)
             return
         touch(task.doc, now)
         self.engine.scheduling.end(task, "user")
@@ -178,6 +177,11 @@ class Tasks:
         if failed is None and outcome.exit_code != 0:
             failed = EXIT_CODE
         before = task.execution
+        if ended is not None and "startTime" not in before:
+            # Ended while it waited for the preparation of its job: it reads as one that never had a node.
+            TASK.move(task.doc, "completed", "ended", now)
+            self._conclude_unstarted(task)
+            return
         info: Doc = {"startTime": before["startTime"]} if "startTime" in before else {}
         info["endTime"] = formats.timestamp(now, 6)
         if outcome.exit_code is not None:
@@ -270,6 +274,12 @@ class Tasks:
     def _too_old(self, task: Task) -> None:
         if self._exists(task) and task.state != "completed":
             self.terminate(task)
+
+    def _conclude_unstarted(self, task: Task) -> None:
+        """Recorded traffic has this of a task that was terminated before it ran, ``Failure`` with a capital too."""
+        info: Doc = {"endTime": task.doc["stateTransitionTime"], "failureInfo": ENDED, "result": "Failure"}
+        task.doc["nodeInfo"] = {}
+        self._conclude(task, info, None)
 
     def _conclude(self, task: Task, info: Doc, outcome: Outcome | None) -> None:
         before = task.execution

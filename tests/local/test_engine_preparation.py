@@ -112,6 +112,28 @@ def test_a_release_task_longer_than_15_minutes_is_refused(account: Account):
         )
 
 
+@pytest.mark.parametrize("way", ["task", "job"])
+def test_a_task_that_is_ended_in_preparation_reads_as_one_that_never_ran(account: Account, way: str):
+    job = account.create(**PREPARED)
+    task = account.add(job, "task")
+    tag = task.doc["eTag"]
+    account.pass_time()
+    with account.turn():
+        if way == "task":
+            account.engine.tasks.terminate(task)
+        else:
+            account.engine.jobs.terminate(job, None)
+    assert (task.state, task.doc["nodeInfo"]) == ("completed", {})
+    assert task.execution == {
+        "endTime": task.doc["stateTransitionTime"],
+        "failureInfo": {"category": "UserError", "code": "TaskEnded", "message": "Task Was Ended by User Request"},
+        "result": "Failure",
+        "retryCount": 0,
+        "requeueCount": 0,
+    }
+    assert (task.doc["eTag"] != tag) == (way == "task")
+
+
 def test_force_waits_for_no_node(account: Account):
     job = account.managed(**PREPARED)
     account.commands.end(part(account, "preparation"), 0)
