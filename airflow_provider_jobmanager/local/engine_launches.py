@@ -54,6 +54,10 @@ class Launches:
         places = [root.joinpath("workitems", *job.directory, *task) for root in roots]
         return [place for place in places if place.is_dir()]
 
+    def part_directory(self, kind: str, job: Job, node: Node) -> Path:
+        """Directory of a job preparation or release task on a node."""
+        return self._directory(job, node, job.doc[PART[kind]]["id"])
+
     def relative(self, node: Node, directory: Path) -> str:
         """A directory as the wire has it, relative to its node."""
         return directory.relative_to(self.node_root(node)).as_posix()
@@ -96,12 +100,12 @@ class Launches:
     def of_part(self, kind: str, job: Job, node: Node, attempt: int) -> Launch:
         """What to run for a job preparation or release task."""
         settings = job.doc[PART[kind]]
-        preparation = self._directory(job, node, job.doc["jobPreparationTask"]["id"])
+        preparation = self.part_directory("preparation", job, node)
         return self._launch(
             Run(kind, job.key, node.id, attempt, job.seq),
             settings,
             node,
-            self._directory(job, node, settings["id"]),
+            self.part_directory(kind, job, node),
             job=job,
             task_id=settings["id"],
             preparation=preparation if kind == "release" else None,

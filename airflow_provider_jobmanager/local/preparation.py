@@ -8,6 +8,7 @@ list of the job, whatever becomes of the node.
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import formats
@@ -89,7 +90,7 @@ class Preparation:
             return
         self._timed_out.discard(run)
         self._given_up.discard(run)
-        self._conclude(info, outcome, failed)
+        self._conclude(job, run.name, run.kind, outcome, failed)
         self.store.save(job)
         if run.kind == "preparation" and node is not None:
             ready = failed is None
@@ -114,7 +115,7 @@ class Preparation:
         elif job.state == "completed":
             return
         if preparation.get("state") == "running":
-            self._conclude(preparation, Outcome(), ENDED)
+            self._conclude(job, node_id, "preparation", Outcome(), ENDED)
             entry["rerun"] = True
         elif reimaged or job.doc["jobPreparationTask"]["rerunOnNodeRebootAfterSuccess"]:
             entry["rerun"] = True
@@ -139,6 +140,8 @@ class Preparation:
         """Take jobs up again after a restart: all nodes booted."""
         for job in self.store.jobs:
             for node_id in job.prepared:
+                for kind in PART:
+                    self._watch_retention(job, node_id, kind)
                 self.node_gone(job, node_id)
 
     def _run(self, kind: str, job: Job, node: Node, *, retry_count: int) -> None:
@@ -162,7 +165,8 @@ class Preparation:
         self.engine.after(formats.seconds_of(limit), now, self._wall_clock, launch.run)
         self.engine.launch(launch)
 
-    def _conclude(self, info: Doc, outcome: Outcome, failed: Doc | None) -> None:
+    def _conclude(self, job: Job, node_id: str, kind: str, outcome: Outcome, failed: Doc | None) -> None:
+        info = job.prepared[node_id][f"{PART[kind]}ExecutionInfo"]
         info["state"] = "completed"
         info["endTime"] = formats.timestamp(self.engine.now(), 6)
         if outcome.exit_code is not None:
@@ -172,6 +176,22 @@ class Preparation:
         if failed is not None:
             info["failureInfo"] = failed
         info["result"] = "success" if failed is None else "failure"
+        self._watch_retention(job, node_id, kind)
+
+    def _watch_retention(self, job: Job, node_id: str, kind: str) -> None:
+        info = self._info(job, node_id, kind)
+        if info is None or info["state"] != "completed":
+            return
+        settings = job.doc[PART[kind]]
+        kept = settings["constraints"]["retentionTime"] if kind == "preparation" else settings["retentionTime"]
+        ended = formats.parse_timestamp(info["endTime"])
+        self.engine.after(formats.seconds_of(kept), ended, self._retention_over, job, node_id, kind, info["endTime"])
+
+    def _retention_over(self, job: Job, node_id: str, kind: str, ended: str) -> None:
+        info = self._info(job, node_id, kind) or {}
+        node = self.engine.nodes.find(job.prepared[node_id]["poolId"], node_id)
+        if self.store.jobs.get(job.key) is job and info.get("endTime") == ended and node is not None:
+            shutil.rmtree(self.engine.launches.part_directory(kind, job, node), ignore_errors=True)
 
     def _retry(self, run: Run, job: Job, node: Node, info: Doc) -> bool:
         if run.kind != "preparation" or job.state in ("terminating", "deleting"):

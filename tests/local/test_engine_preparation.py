@@ -271,3 +271,51 @@ def test_nothing_of_a_completed_job_is_left_running_in_its_rows_after_a_restart(
     account = Account(tmp_path / "nodes", database=database, nodes=1, start=before.engine.now())
     assert rows(account.engine.jobs.get("job")) == [("completed", "failure")]
     account.engine.store.close()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_directories_of_preparation_and_release_tasks_go_when_their_retention_time_is_over(
+    tmp_path: Path, restart: bool
+):
+    database = tmp_path / "state.sqlite3"
+    account = Account(tmp_path / "nodes", database=database, nodes=1)
+    job = prepared(
+        account,
+        jobPreparationTask={"commandLine": "prepare", "constraints": {"retentionTime": "PT1H"}},
+        jobReleaseTask={"commandLine": "release", "retentionTime": "PT2H"},
+    )
+    with account.turn():
+        account.engine.jobs.terminate(job, None)
+    account.pass_time()
+    account.commands.end(part(account, "release"), 0)
+    node = node_of(account)
+    made = [account.engine.launches.part_directory(kind, job, node) for kind in ("preparation", "release")]
+    for directory in made:
+        (directory / "wd").mkdir(parents=True)
+    if restart:
+        account.engine.store.close()
+        account = Account(tmp_path / "nodes", database=database, nodes=1, start=account.engine.now())
+    account.pass_time(3590)
+    assert [directory.exists() for directory in made] == [True, True]
+    account.pass_time(20)
+    assert [directory.exists() for directory in made] == [False, True]
+    account.pass_time(3600)
+    assert [directory.exists() for directory in made] == [False, False]
+    account.engine.store.close()
+
+
+def test_a_preparation_that_ran_again_is_kept_from_then_on(account: Account):
+    body = {"commandLine": "prepare", "constraints": {"retentionTime": "PT1H"}}
+    job = prepared(account, jobPreparationTask=body)
+    directory = account.engine.launches.part_directory("preparation", job, node_of(account))
+    directory.mkdir(parents=True)
+    account.pass_time(3000)
+    with account.turn():
+        account.engine.nodes.kill(node_of(account))
+    account.pass_time()
+    account.add(job, "second")
+    account.commands.end(part(account, "preparation"), 0)
+    account.pass_time(3000)
+    assert directory.exists()
+    account.pass_time(600)
+    assert not directory.exists()
