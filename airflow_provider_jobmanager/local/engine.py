@@ -89,7 +89,7 @@ class Engine:
         self.schedules = Schedules(self)
 
     def open(self) -> None:
-        """Take up the state that the store holds, and make what every account has."""
+        """Take up the state that the store holds, and make what a new account has."""
         self.runner.end_strays(self.root)
         self._take_up()
 

@@ -82,7 +82,7 @@ class Pools:
         return pool
 
     def make_default(self) -> None:
-        """The pool that every local account has, with its nodes at once."""
+        """The pool that every local account begins with, with its nodes at once. One that was deleted stays so."""
         wanted = self.engine.settings
         there = self.store.pools.get(DEFAULT_POOL)
         if there is not None:
@@ -93,6 +93,7 @@ class Pools:
                     "nodes and slots_per_node (%d, %d) count for a new one",
                     DEFAULT_POOL, *has, wanted.nodes, wanted.slots_per_node,
                 )  # fmt: skip
+        if there is not None or not self.store.is_new:
             return
         specification = {
             "vmSize": "standard_local",

@@ -71,6 +71,9 @@ class Store:
 
     Args:
         path: the database file; None keeps everything in memory only.
+
+    Attributes:
+        is_new: whether nothing was ever written to it, or not since it was cleared.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -82,9 +85,11 @@ class Store:
         self._seq = 0
         self._changed: dict[tuple[str, str, str], Record | None] = {}
         self._disk = _open(path) if path else None
+        self.is_new = True
         if self._disk is not None:
             try:
                 self._read(self._disk)
+                self.is_new = self._seq == 0 and self._disk.execute("PRAGMA user_version").fetchone() == (0,)
             except BaseException:
                 self._disk.close()
                 raise
@@ -136,19 +141,22 @@ class Store:
             try:
                 self._disk.executemany("DELETE FROM record WHERE kind = ? AND parent = ? AND key = ?", gone)
                 self._disk.executemany("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", kept)
+                if self.is_new:
+                    self._disk.execute("PRAGMA user_version = 1")
                 self._disk.execute("COMMIT")
             except sqlite3.Error:
                 # A full disk, say. The changes stay due, and the next commit tries again.
                 self._disk.rollback()
                 raise
         self._changed.clear()
+        self.is_new = False
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything with the next :meth:`commit`."""
         for shelf in (self.jobs, self.pools, self.schedules):
             for record in shelf:
                 self.remove(record)
-        self.commit()
+        self.is_new = True
 
     def close(self) -> None:
         """Write what is left and let go of the file."""

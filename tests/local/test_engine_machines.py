@@ -182,6 +182,25 @@ def test_a_pool_that_appears_later_takes_what_waits(account: Account):
     assert (task.state, task.doc["nodeInfo"]["poolId"]) == ("running", "LATER")
 
 
+def test_the_first_pool_is_made_for_a_new_account_and_after_a_reset_alone(tmp_path: Path):
+    def start() -> Account:
+        return Account(tmp_path / "nodes", database=tmp_path / "state")
+
+    account = start()
+    with account.turn():
+        account.engine.pools.delete(account.engine.pools.get("local"))
+    account.pass_time()
+    account.engine.store.close()
+    account = start()
+    assert list(account.engine.store.pools) == []
+    account.engine.reset()
+    assert [pool.id for pool in account.engine.store.pools] == ["local"]
+    account.engine.store.close()
+    account = start()
+    assert [pool.id for pool in account.engine.store.pools] == ["local"]
+    account.engine.store.close()
+
+
 def test_resize_requeues_and_deallocates_idle_nodes_first(tmp_path: Path):
     account = Account(tmp_path, nodes=3)
     pool = account.engine.pools.get("local")

@@ -90,3 +90,21 @@ def test_what_goes_and_comes_again_within_one_turn(tmp_path: Path):
     assert found.seq == 2
     store.close()
     again.close()
+
+
+def test_a_file_is_new_until_something_is_written_though_that_goes_again(tmp_path: Path):
+    path = tmp_path / "state"
+    store = Store(path)
+    store.close()
+    store = Store(path)
+    assert store.is_new
+    store.save(job("a"))
+    store.commit()
+    assert not store.is_new
+    store.remove(store.jobs.get("a"))
+    store.close()
+    store = Store(path)
+    assert not store.is_new
+    store.clear()
+    assert store.is_new
+    store.close()
