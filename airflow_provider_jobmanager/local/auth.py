@@ -26,7 +26,7 @@ from airflow_provider_jobmanager.local.errors import BatchError, refuse
 from airflow_provider_jobmanager.local.formats import http_date, parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 WINDOW = timedelta(minutes=15)
 """How far the time of a signed request may be from the service's."""
@@ -77,11 +77,13 @@ class Identity:
         scheme: ``SharedKey``, ``JobToken`` or ``Bearer``.
         name: the account, the job, or the token's subject.
         job_id: the only job that this identity may touch, None for all.
+        job_identity: which of the jobs that may have had this id, one after the other.
     """
 
     scheme: str
     name: str
     job_id: str | None = None
+    job_identity: str | None = None
 
     def check(self, path: str) -> None:
         """Nothing, when this identity may ask for ``path`` (percent-encoded).
@@ -163,9 +165,17 @@ class JobTokens:
     account: str
     key: str = field(repr=False)
 
-    def issue(self, job_id: str, expires: datetime) -> str:
-        """A token for the tasks of a job."""
-        claims = {"iss": _ISSUER, "aud": self.account, "sub": job_id, "exp": int(expires.timestamp())}
+    def issue(self, job_id: str, identity: str, expires: datetime) -> str:
+        """A token for the tasks of a job.
+
+        Args:
+            job_id: its id.
+            identity: what no other job has, not even a later one of the same id.
+            expires: the moment from which on it is no good.
+        """
+        claims = {
+            "iss": _ISSUER, "aud": self.account, "sub": job_id, "job": identity, "exp": int(expires.timestamp())
+        }  # fmt: skip
         return jwt.encode(claims, self._secret(), algorithm="HS256")
 
     def verify(self, token: str, now: datetime) -> Identity:
@@ -179,7 +189,7 @@ class JobTokens:
         except jwt.InvalidTokenError as error:
             raise _bad_token(f"The token of the task can't be used: {error}.") from None
         _check_expiry(claims, now)
-        return Identity("JobToken", claims["sub"], claims["sub"])
+        return Identity("JobToken", claims["sub"], claims["sub"], claims.get("job"))
 
     def issued(self, token: str) -> bool:
         """Whether a token says that it comes from here; nothing is checked yet."""
@@ -239,16 +249,18 @@ class Authenticator:
         shared_key: the account's key.
         tokens: the tokens of tasks.
         issuer: an outside issuer; None refuses its tokens.
+        identity_of: gives the identity of the present job of an id; None when there is none.
     """
 
     shared_key: SharedKey
     tokens: JobTokens
     issuer: Issuer | None = None
+    identity_of: Callable[[str], str | None] = lambda _job: None
 
     @classmethod
-    def of(cls, account: str, key: str, issuer: Issuer | None = None) -> Authenticator:
+    def of(cls, account: str, key: str, issuer: Issuer | None = None, **more: Any) -> Authenticator:
         """The usual one: an account and its key."""
-        return cls(SharedKey(account, key), JobTokens(account, key), issuer)
+        return cls(SharedKey(account, key), JobTokens(account, key), issuer, **more)
 
     def authenticate(self, asking: Asking, now: datetime) -> Identity:
         """Who asks; what that identity may touch is already checked.
@@ -275,7 +287,11 @@ class Authenticator:
     def _bearer(self, token: str, asking: Asking, now: datetime) -> Identity:
         # The token of a task is good over plain HTTP on loopback too: the task itself decides how to send it.
         if self.tokens.issued(token):
-            return self.tokens.verify(token, now)
+            identity = self.tokens.verify(token, now)
+            present = self.identity_of(identity.job_id or "")
+            if present not in (None, identity.job_identity):
+                raise _bad_token("The token of the task is of an earlier job, which had the same id.")
+            return identity
         if not asking.secure:
             raise _bad_token("Access tokens are taken over HTTPS only.")
         if self.issuer is None:

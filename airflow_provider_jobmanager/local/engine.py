@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_jobmanager.local.launches import Launch, Run, Runner
+    from airflow_provider_jobmanager.local.records import Job
     from airflow_provider_jobmanager.local.settings import Settings
     from airflow_provider_jobmanager.local.store import Store
 
@@ -68,7 +69,7 @@ class Engine:
         self.root = root
         self.clock = clock or Clock()
         self.account_url = ""
-        self.token: Callable[[str], str] = lambda _job: ""
+        self.token: Callable[[Job], str] = lambda _job: ""
         self.changed = threading.Condition(threading.RLock())
         self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()

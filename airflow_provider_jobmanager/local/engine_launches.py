@@ -89,7 +89,7 @@ class Launches:
             job=job,
             task_id=task.id,
             preparation=self._directory(job, node, preparation["id"]) if preparation else None,
-            token=self.engine.token(job.id) if wants_token else None,
+            token=self.engine.token(job) if wants_token else None,
         )
 
     def of_start_task(self, node: Node, settings: Doc) -> Launch:

@@ -74,6 +74,11 @@ class Job(Record):
     force: bool = False
     directory: list[str] = field(factory=list)
 
+    @property
+    def identity(self) -> str:
+        """What no other job has, not even one that was made under the same id after it, or in another account."""
+        return f"{self.doc['creationTime']} {self.seq}"
+
 
 @define(eq=False)
 class Task(Record):

@@ -211,9 +211,11 @@ class LocalBatch:
         return self.settings.state_dir.resolve()
 
     def _make_server(self) -> _Server:
-        authenticator = Authenticator.of(self.account, self.key, self.settings.issuer)
+        authenticator = Authenticator.of(self.account, self.key, self.settings.issuer, identity_of=self._identity_of)
         self.engine.account_url = self.url
-        self.engine.token = lambda job: authenticator.tokens.issue(job, self.engine.now() + TOKEN_LIFETIME)
+        self.engine.token = lambda job: authenticator.tokens.issue(
+            job.id, job.identity, self.engine.now() + TOKEN_LIFETIME
+        )
         self._service = Service(self.engine, authenticator, self.faults, self.scripts, secure=self.settings.https)
         tls = certificate_in(self.root / "tls") if self.settings.https else None
         self.certificate = tls.certificate if tls else None
@@ -233,6 +235,10 @@ class LocalBatch:
                 timeout_keep_alive=75,
             )
         )
+
+    def _identity_of(self, job_id: str) -> str | None:
+        job = self.engine.store.jobs.get(job_id)
+        return job.identity if job else None
 
     def _later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
         self.engine.after(seconds, self.engine.now(), action, *args)

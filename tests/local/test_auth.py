@@ -196,7 +196,7 @@ def test_a_key_that_is_no_base64_is_refused_without_being_shown():
 
 
 def test_a_task_s_token_is_good_for_its_job_over_plain_http():
-    token = JobTokens(ACCOUNT, KEY).issue("Job-1", NOW + timedelta(hours=1))
+    token = JobTokens(ACCOUNT, KEY).issue("Job-1", "first", NOW + timedelta(hours=1))
 
     for path in ("/jobs/job-1", "/jobs/Job-1/tasks/t", "/jobs/JOB%2D1/tasks"):
         identity = AUTHENTICATOR.authenticate(bearer(token, path, secure=False), NOW)
@@ -207,7 +207,7 @@ def test_a_task_s_token_is_good_for_its_job_over_plain_http():
     "path", ["/jobs", "/jobs/job-2", "/pools/job-1", "/jobs/job-1/../job-2", "/jobs/job-1%2Ftasks"]
 )
 def test_a_task_s_token_is_good_for_nothing_else(path: str):
-    token = JobTokens(ACCOUNT, KEY).issue("job-1", NOW + timedelta(hours=1))
+    token = JobTokens(ACCOUNT, KEY).issue("job-1", "first", NOW + timedelta(hours=1))
 
     error = refusal(bearer(token, path))
 
@@ -215,9 +215,9 @@ def test_a_task_s_token_is_good_for_nothing_else(path: str):
 
 
 def test_a_task_s_token_expires_and_is_bound_to_account_and_key():
-    token = JobTokens(ACCOUNT, KEY).issue("j1", NOW)
-    foreign = JobTokens(ACCOUNT, OTHER_KEY).issue("j1", NOW + timedelta(hours=1))
-    elsewhere = JobTokens("other", KEY).issue("j1", NOW + timedelta(hours=1))
+    token = JobTokens(ACCOUNT, KEY).issue("j1", "first", NOW)
+    foreign = JobTokens(ACCOUNT, OTHER_KEY).issue("j1", "first", NOW + timedelta(hours=1))
+    elsewhere = JobTokens("other", KEY).issue("j1", "first", NOW + timedelta(hours=1))
 
     expired = refusal(bearer(token), NOW + timedelta(seconds=1))
     assert (expired.status, expired.code) == (401, "AuthenticationFailed")
@@ -227,6 +227,16 @@ def test_a_task_s_token_expires_and_is_bound_to_account_and_key():
         error = refusal(bearer(bad))
         assert error.status == 401
         assert bad not in str(error.values)
+
+
+@pytest.mark.parametrize(("present", "good"), [("first", True), (None, True), ("second", False)])
+def test_a_task_s_token_is_no_good_for_a_later_job_of_the_same_id(present: str | None, good: bool):
+    token = JobTokens(ACCOUNT, KEY).issue("j1", "first", NOW + timedelta(hours=1))
+    authenticator = Authenticator.of(ACCOUNT, KEY, identity_of={"j1": present}.get)
+    if good:
+        assert authenticator.authenticate(bearer(token), NOW).job_id == "j1"
+    else:
+        assert "an earlier job" in detail(refusal(bearer(token), authenticator=authenticator))
 
 
 # -- tokens of an outside issuer

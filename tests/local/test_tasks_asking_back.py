@@ -76,6 +76,11 @@ def test_the_token_is_good_for_its_own_job_only(batch: LocalBatch, wire: Wire):
     assert ask("/pools/local") == 403
     assert ask("/_local/journal") == 403
     assert ask("/jobs/own", token[:-3] + "aaa") == 401
+    wire.must("DELETE", "/jobs/own")
+    wire.until_gone("/jobs/own")
+    assert ask("/jobs/own") == 404
+    create(wire, "OWN", "/bin/true")
+    assert ask("/jobs/own") == 401
 
 
 def test_a_task_that_did_not_ask_gets_no_token(wire: Wire):
