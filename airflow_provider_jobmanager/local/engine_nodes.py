@@ -206,6 +206,8 @@ class Nodes:
         info.update(state="completed", endTime=formats.timestamp(now, 6))
         if outcome.exit_code is not None:
             info["exitCode"] = outcome.exit_code
+        if outcome.container is not None:
+            info["containerInfo"] = outcome.container
         if failed is not None:
             info["failureInfo"] = failed
         info["result"] = "success" if failed is None else "failure"

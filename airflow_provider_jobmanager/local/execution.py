@@ -11,13 +11,16 @@ import shlex
 import shutil
 import subprocess
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from airflow_provider_jobmanager.local import containers, processes, transfer_errors
 from airflow_provider_jobmanager.local.launches import Outcome, failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from airflow_provider_jobmanager.local.launches import Launch, Listener, Run
@@ -71,6 +74,7 @@ class Processes:
     def end_strays(self, root: Path) -> None:
         """End whatever is left running on nodes below ``root`` of runs that are over."""
         processes.end_strays(root)
+        containers.end_strays(root)
 
     def end_all(self) -> None:
         """End all runs, without another word to their listeners."""
@@ -151,17 +155,19 @@ class _Running(threading.Thread):
             ) from None
         if self.launch.resource_files:
             self._fetch(working)
-        command = self._command(working)
+        words = self._words()
         if self._killed.is_set():
             return Outcome()
         try:
-            exit_code = self._execute(command, working)
+            ended = (
+                self._run_here(words, working) if self.launch.container is None else self._run_inside(words, working)
+            )
         except (OSError, ValueError) as error:
             # ValueError: a null byte, or text that no file system can hold.
             raise _failed("UserError", "CommandLaunchFailed", _LAUNCH_FAILED, str(error)) from None
-        if self.launch.output_files and not self._killed.is_set():
-            self._upload(working, exit_code)
-        return Outcome(exit_code)
+        if self.launch.output_files and ended.failure is None and not self._killed.is_set():
+            self._upload(working, ended)
+        return ended
 
     def _fetch(self, working: Path) -> None:
         # Storage clients are heavy, and most tasks have no files.
@@ -175,7 +181,7 @@ class _Running(threading.Thread):
         except transfer_errors.Stopped:
             raise _RunError(Outcome()) from None
 
-    def _upload(self, working: Path, exit_code: int) -> None:
+    def _upload(self, working: Path, ended: Outcome) -> None:
         from airflow_provider_jobmanager.local import uploads  # noqa: PLC0415 - as above
 
         try:
@@ -184,13 +190,13 @@ class _Running(threading.Thread):
                 self.launch.output_files,
                 working,
                 self.launch.environment,
-                exit_code,
+                ended.exit_code,
                 self._killed,
             )
         except transfer_errors.TransferError as error:
-            raise _RunError(Outcome(exit_code, error.failure_info(), phase="after")) from None
+            raise _RunError(evolve(ended, failure=error.failure_info(), phase="after")) from None
         except transfer_errors.Stopped:
-            raise _RunError(Outcome(exit_code)) from None
+            raise _RunError(ended) from None
 
     def _transfer(self, action: Callable[..., None], *args: Any) -> None:
         """Bring files in or out, for as long as nobody ends this run.
@@ -216,16 +222,14 @@ class _Running(threading.Thread):
         if failed:
             raise failed[0]
 
-    def _command(self, working: Path) -> list[str]:
+    def _words(self) -> list[str]:
         try:
-            words = shlex.split(self.launch.command_line)
+            return shlex.split(self.launch.command_line)
         except ValueError as error:
             raise _failed("UserError", "CommandLaunchFailed", _LAUNCH_FAILED, str(error)) from None
-        if self.launch.container is not None:
-            try:
-                return containers.command(self.launch, words)
-            except containers.ContainerError as error:
-                raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
+
+    def _run_here(self, words: list[str], working: Path) -> Outcome:
+        """Run the command on the node itself."""
         program = words[0] if words else ""
         found: str | None = program
         if "/" not in program:
@@ -233,9 +237,23 @@ class _Running(threading.Thread):
         if not found or not (working / found).exists():
             detail = f"There is no program {program!r}, neither in the working directory nor on the node's PATH"
             raise _failed("UserError", "CommandProgramNotFound", "The specified command program is not found", detail)
-        return [found, *words[1:]]
+        return Outcome(self._execute([found, *words[1:]], working, self.launch.environment))
 
-    def _execute(self, command: list[str], working: Path) -> int:
+    def _run_inside(self, words: list[str], working: Path) -> Outcome:
+        """Run the command in a container."""
+        try:
+            container = containers.Container(self.launch, words)
+        except containers.ContainerError as error:
+            raise _RunError(Outcome(failure=error.failure_info(), phase="before")) from None
+        with closing(container):
+            code = self._execute(container.command, working, container.environment, container.descriptors)
+            if self._killed.is_set():
+                container.kill()
+            return container.outcome(code, self.launch.directory / "stderr.txt")
+
+    def _execute(
+        self, command: list[str], working: Path, environment: Mapping[str, str], descriptors: tuple[int, ...] = ()
+    ) -> int:
         with (
             (self.launch.directory / "stdout.txt").open("wb") as out,
             (self.launch.directory / "stderr.txt").open("wb") as err,
@@ -244,11 +262,12 @@ class _Running(threading.Thread):
             self._process = subprocess.Popen(
                 command,
                 cwd=working,
-                env=dict(self.launch.environment),
+                env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
             pid = self._process.pid
         if self._killed.is_set():
@@ -260,8 +279,6 @@ class _Running(threading.Thread):
         processes.wait_unreaped(pid)
         processes.kill_group(pid)
         processes.end_scattered(self.launch.directory)
-        if self.launch.container is not None and self._killed.is_set():
-            containers.kill(self.launch)
         with self._lock:
             code = self._process.wait()
             self._process = None

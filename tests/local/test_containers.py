@@ -5,8 +5,13 @@ No engine runs where the tests run, so a script stands in for its command line; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import psutil
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, containers
@@ -19,10 +24,43 @@ if TYPE_CHECKING:
 
 ENGINE = """#!/bin/sh
 echo "$@" >> {log}
+env > {log}.$1
 case "$1" in
   info) exit {info};;
-  run) while [ "$1" != the/image ]; do shift; done; shift; exec "$@";;
+  run)
+    image=
+    while [ -z "$image" ]; do
+      case "$1" in
+        --env-file) cat $2 > {log}.variables;;
+        --env) printenv $2 >> {log}.by_name;;
+        the/image) image=$1;;
+        no/image) echo "Unable to find image 'no/image:latest' locally" >&2; exit 125;;
+        bad/mount) echo "docker: Error response from daemon: invalid mount" >&2; touch {log}.created; exit 125;;
+        detached) setsid env -i /bin/sh -c 'echo $$ >> {log}.pids; exec /bin/sleep 600' & wait $!;;
+      esac
+      shift
+    done
+    touch {log}.began
+    exec "$@";;
+  inspect)
+    if [ -e {log}.began ]; then
+      echo '1d2e {{"Status": "exited", "Error": "", "StartedAt": "2026-01-01T00:00:00.5Z"}}'
+    elif [ -e {log}.created ]; then
+      echo '1d2e {{"Status": "created", "Error": "invalid mount", "StartedAt": "0001-01-01T00:00:00Z"}}'
+    else
+      exit 1
+    fi;;
+  ps) if [ -e {log}.pids ]; then cat {log}.pids; fi;;
+  rm) case "$3" in jobmanager-*) ;; *) shift 2; kill -9 "$@";; esac;;
 esac
+"""
+
+SERVE = """
+import sys
+from pathlib import Path
+from airflow_provider_jobmanager.local import Settings, serve
+
+serve(Settings(port=0, nodes=1, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
 """
 
 
@@ -49,14 +87,17 @@ def wire() -> Iterator[Wire]:
         wire.close()
 
 
-def run(wire: Wire, command: str, **container: object) -> dict[str, object]:
-    wire.ask("POST", "/jobs", {"id": "job", "poolInfo": {"poolId": "local"}})
+def run(
+    wire: Wire, command: str, *, variables: dict[str, str] | None = None, retries: int = 0, **container: object
+) -> dict[str, object]:
+    constraints = {"maxTaskRetryCount": retries}
+    wire.ask("POST", "/jobs", {"id": "job", "poolInfo": {"poolId": "local"}, "constraints": constraints})
     settings = {"imageName": "the/image", "containerRunOptions": "--cpus 2", **container}
     body = {
         "id": "task",
         "commandLine": command,
         "containerSettings": settings,
-        "environmentSettings": [{"name": "MINE", "value": "x"}],
+        "environmentSettings": [{"name": name, "value": value} for name, value in (variables or {}).items()],
     }
     assert wire.ask("POST", "/jobs/job/tasks", body).status_code == 201
     until(lambda: wire.ask("GET", "/jobs/job/tasks/task").json()["state"] != "active")
@@ -68,26 +109,122 @@ def completed(wire: Wire) -> dict[str, dict[str, object]]:
     return wire.ask("GET", "/jobs/job/tasks/task").json()["executionInfo"]
 
 
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def beside(log: Path, name: str) -> Path:
+    return log.with_name(f"{log.name}.{name}")
+
+
+def lines(log: Path, verb: str) -> list[str]:
+    return [line for line in log.read_text().splitlines() if line.startswith(f"{verb} ")]
+
+
 def test_a_task_runs_in_its_container(engine, wire: Wire):
     log = engine(0)
     run(wire, "/bin/sh -c 'pwd; exit 4'")
-    assert completed(wire)["exitCode"] == 4
-    asked = log.read_text().splitlines()[-1]
+    info = completed(wire)
+    assert (info["exitCode"], info["containerInfo"]) == (4, {"containerId": "1d2e", "state": "exited"})
+    (asked,) = lines(log, "run")
     assert " --cpus 2 the/image /bin/sh -c pwd; exit 4" in asked
-    assert "--env AZ_BATCH_TASK_ID" in asked
-    assert "--env MINE" in asked
-    assert "--env PATH" not in asked
     assert "--workdir /" in asked
+    assert f"--label {containers.LABEL}={wire.batch.engine.root}" in asked
+    until(lambda: lines(log, "rm") == [f"rm --force {asked.split()[2]}"])
+
+
+def test_variables_go_into_the_container_and_the_engine_keeps_its_own(
+    engine, wire: Wire, monkeypatch: pytest.MonkeyPatch
+):
+    log = engine(0)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///its/own")
+    monkeypatch.setenv("HOME", "/of/the/service")
+    settings = {"DOCKER_HOST": "of the task", "LINES": "one\ntwo", "LONG": "x" * 70_000, "MINE": " x=y #z "}
+    run(wire, "/bin/true", variables=settings)
+    completed(wire)
+    given = dict(line.split("=", 1) for line in beside(log, "variables").read_text().splitlines())
+    assert (given["DOCKER_HOST"], given["MINE"], given["AZ_BATCH_TASK_ID"]) == ("of the task", " x=y #z ", "task")
+    assert not {"PATH", "HOME", "LINES", "LONG"} & given.keys()
+    assert beside(log, "by_name").read_text() == f"one\ntwo\n{'x' * 70_000}\n"
+    (asked,) = lines(log, "run")
+    assert "of the task" not in asked
+    for verb in ("run", "inspect", "rm"):
+        own = beside(log, verb).read_text().splitlines()
+        assert {"DOCKER_HOST=unix:///its/own", "HOME=/of/the/service"} <= set(own), verb
 
 
 def test_a_container_is_ended_with_its_task(engine, wire: Wire):
     log = engine(0)
     run(wire, "/bin/sleep 600")
-    until(lambda: log.exists() and "run --name" in log.read_text())
+    until(lambda: log.exists() and lines(log, "run"))
     wire.ask("POST", "/jobs/job/tasks/task/terminate")
     assert completed(wire)["failureInfo"]["code"] == "TaskEnded"
-    name = next(line for line in log.read_text().splitlines() if line.startswith("run")).split()[2]
-    until(lambda: f"kill {name}" in log.read_text())
+    name = lines(log, "run")[0].split()[2]
+    until(lambda: f"kill {name}\n" in log.read_text())
+    until(lambda: f"rm --force {name}\n" in log.read_text())
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "says"),
+    [
+        ("no/image", "ContainerInvalidImage", "Unable to find image 'no/image:latest' locally"),
+        ("bad/mount", "ContainerMiscError", "docker: Error response from daemon: invalid mount"),
+    ],
+)
+def test_what_the_engine_can_not_run_fails_before_the_task_and_is_not_tried_again(
+    engine, wire: Wire, image: str, code: str, says: str
+):
+    log = engine(0)
+    run(wire, "/bin/true", retries=2, imageName=image)
+    info = completed(wire)
+    assert (info["failureInfo"]["code"], info["failureInfo"]["details"][0]["value"]) == (code, says)
+    assert ("exitCode" in info, info["retryCount"], len(lines(log, "run"))) == (False, 0, 1)
+    if image == "bad/mount":
+        assert info["containerInfo"] == {"containerId": "1d2e", "state": "created", "error": "invalid mount"}
+
+
+def test_a_task_may_exit_as_the_engine_does_when_it_fails(engine, wire: Wire):
+    engine(0)
+    run(wire, "/bin/sh -c 'exit 125'", retries=2)
+    info = completed(wire)
+    assert (info["exitCode"], info["failureInfo"]["code"], info["retryCount"]) == (125, "FailureExitCode", 2)
+
+
+def test_no_container_outlives_a_kill_of_the_service(engine, tmp_path: Path):
+    log = engine(0)
+    pids = beside(log, "pids")
+    settings = Settings(port=0, nodes=1, state_dir=tmp_path / "state")
+    service = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(settings.state_dir)], stdout=subprocess.PIPE, text=True
+    )
+    assert service.stdout is not None
+    with service.stdout as out:
+        connection = json.loads(out.readline().partition("=")[2].strip("'\n"))
+        batch = SimpleNamespace(
+            url=connection["extra"]["account_url"], account=connection["login"], key=connection["password"]
+        )
+        wire = Wire(cast("LocalBatch", batch))
+        run(wire, "x", imageName="detached")
+        until(lambda: pids.exists() and len(pids.read_text().split()) == 1)
+        service.kill()
+        service.wait()
+        wire.close()
+    (left,) = (int(pid) for pid in pids.read_text().split())
+    with LocalBatch(settings):
+        assert gone(left)
+        assert f"--filter label={containers.LABEL}={settings.state_dir}/nodes" in lines(log, "ps")[0]
+        until(lambda: len(pids.read_text().split()) == 2)
+    until(lambda: all(gone(int(pid)) for pid in pids.read_text().split()))
+
+
+def test_no_engine_is_asked_where_there_was_no_container(engine, tmp_path: Path):
+    log = engine(0)
+    with LocalBatch(Settings(port=0, state_dir=tmp_path / "state")) as batch:
+        batch.reset()
+    assert not log.exists()
 
 
 def test_without_a_working_engine_it_is_refused_by_name(engine, wire: Wire):
