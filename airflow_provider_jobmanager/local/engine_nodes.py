@@ -12,7 +12,7 @@ import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import bodies, errors, formats
+from airflow_provider_jobmanager.local import bodies, errors, formats, usage
 from airflow_provider_jobmanager.local.engine_tasks import EXIT_CODE
 from airflow_provider_jobmanager.local.launches import Run
 from airflow_provider_jobmanager.local.machines import NODE
@@ -277,5 +277,7 @@ class Nodes:
 
     def _forget(self, pool: Pool, node: Node) -> None:
         shutil.rmtree(self.engine.launches.node_root(node), ignore_errors=True)
+        pool.core_seconds += usage.core_seconds(node, self.engine.now())
+        self.store.save(pool)
         self.store.remove(node)
         self.engine.pools.progress(pool)

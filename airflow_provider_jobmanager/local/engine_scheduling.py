@@ -308,6 +308,8 @@ class Scheduling:
         else:
             task = self._task_of(run)
             if task is not None:
+                started = formats.parse_timestamp(task.execution["startTime"])
+                task.ran += max(0.0, (self.engine.now() - started).total_seconds())
                 self._over(task, outcome)
 
     def prepared(self, job: Job, node: Node, *, ready: bool) -> None:

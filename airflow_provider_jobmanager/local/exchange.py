@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field, frozen
@@ -78,6 +79,20 @@ class Exchange:
     def store(self) -> Store:
         """What lists are read from."""
         return self.past or self.engine.store
+
+    @cached_property
+    def wants_stats(self) -> bool:
+        """Whether statistics are asked for: by ``$expand``, or by name in ``$select``.
+
+        Raises:
+            BatchError: 400 ``InvalidQueryParameterValue``.
+        """
+        named = any(path[0] == "stats" for path in lists.parse_select(self.query.get("$select")))
+        return lists.parse_expand(self.query.get("$expand")) or named
+
+    def stats(self, url: str, figures: Callable[[], Doc]) -> Doc:
+        """``stats`` of a resource, when they are asked for."""
+        return {"stats": {"url": url, **figures()}} if self.wants_stats else {}
 
     @property
     def force(self) -> bool:

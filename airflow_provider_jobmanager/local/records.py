@@ -95,6 +95,7 @@ class Task(Record):
         cleaned: whether its directory is gone because its retention time is over.
         dependency: whether tasks that depend on it may run: None while undecided, else satisfied or blocked.
         restarted: whether it ran before; a restarted manager goes before everything else.
+        ran: seconds that its runs took which are over.
     """
 
     kind: ClassVar[str] = "task"
@@ -108,6 +109,7 @@ class Task(Record):
     cleaned: bool = False
     dependency: bool | None = None
     restarted: bool = False
+    ran: float = 0.0
 
     @property
     def parent(self) -> str:
@@ -132,10 +134,12 @@ class Pool(Record):
 
     Attributes:
         made: nodes made so far, for their ids.
+        core_seconds: seconds that the dedicated nodes which are gone were part of it.
     """
 
     kind: ClassVar[str] = "pool"
     made: int = 0
+    core_seconds: float = 0.0
 
 
 @define(eq=False)

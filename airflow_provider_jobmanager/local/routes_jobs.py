@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, orders, versions
+from airflow_provider_jobmanager.local import documents, errors, orders, usage, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ _RUN_ORDER = (
 
 def render(x: Exchange, job: Job) -> Doc:
     """A job as it is read."""
-    doc = versions.job({**job.doc, "url": x.url("jobs", job.id)}, x.version)
+    url = x.url("jobs", job.id)
+    stats = x.stats(url, lambda: usage.of_job(job, x.store.tasks(job.key), x.now))
+    doc = versions.job({**job.doc, "url": url, **stats}, x.version)
     return documents.hide_secrets(documents.in_order(doc, orders.JOB_ORDER))
 
 

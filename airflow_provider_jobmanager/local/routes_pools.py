@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import documents, orders, versions
+from airflow_provider_jobmanager.local import documents, orders, usage, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ def render_pool(x: Exchange, pool: Pool) -> Doc:
     """A pool as it is read."""
     nodes = list(x.store.nodes(pool.key))
     dedicated = sum(node.dedicated for node in nodes)
+    url = x.url("pools", pool.id)
     doc = {
         **pool.doc,
-        "url": x.url("pools", pool.id),
+        "url": url,
+        **x.stats(url, lambda: usage.of_pool(pool, nodes, x.now)),
         "currentDedicatedNodes": dedicated,
         "currentLowPriorityNodes": len(nodes) - dedicated,
     }

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, orders, routes_jobs, versions
+from airflow_provider_jobmanager.local import documents, errors, orders, routes_jobs, usage, versions
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_jobmanager.local.records import Doc, Job, Schedule
+    from airflow_provider_jobmanager.local.records import Doc, Job, Schedule, Task
 
 
 def render(x: Exchange, schedule: Schedule) -> Doc:
     """A job schedule as it is read."""
-    doc = {**schedule.doc, "url": x.url("jobschedules", schedule.id)}
+    url = x.url("jobschedules", schedule.id)
+    doc = {**schedule.doc, "url": url, **x.stats(url, lambda: usage.of_schedule(schedule, _tasks(x, schedule), x.now))}
     specification = documents.in_order(versions.job(doc["jobSpecification"], x.version), orders.SPECIFICATION_ORDER)
     doc["jobSpecification"] = documents.hide_secrets(specification)
     recent = doc["executionInfo"].get("recentJob")
@@ -111,6 +112,12 @@ def list_applications(x: Exchange) -> Answer:
 def get_application(_: Exchange) -> Answer:
     """Get an application: a local account has none."""
     raise errors.refuse("ApplicationNotFound")
+
+
+def _tasks(x: Exchange, schedule: Schedule) -> Iterator[Task]:
+    for job in x.store.jobs:
+        if job.schedule == schedule.key:
+            yield from x.store.tasks(job.key)
 
 
 def _conditional(x: Exchange) -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.local import documents, errors, orders
+from airflow_provider_jobmanager.local import documents, errors, orders, usage
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange, tag_headers
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ _IN_ROWS = {"TaskDependenciesNotSpecifiedOnJob": errors.refuse("UnsupportedPrope
 
 def render(x: Exchange, job: Job, task: Task) -> Doc:
     """A task as it is read."""
-    doc = {**task.doc, "url": _url(x, job, task)}
+    url = _url(x, job, task)
+    doc = {**task.doc, "url": url, **x.stats(url, lambda: usage.of_task(task, x.now))}
     node = doc.get("nodeInfo")
     if node:
         url = x.url("pools", node["poolId"], "nodes", node["nodeId"])
