@@ -15,18 +15,22 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
 
 import jwt
 from attrs import field, frozen
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from airflow_provider_jobmanager.local.errors import BatchError, refuse
 from airflow_provider_jobmanager.local.formats import http_date, parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 WINDOW = timedelta(minutes=15)
 """How far the time of a signed request may be from the service's."""
@@ -212,6 +216,29 @@ class Issuer:
     public_key: str | Mapping[str, Any]
     audiences: Sequence[str] = (PUBLIC_AUDIENCE,)
     issuer: str | None = None
+
+    @classmethod
+    def of_file(cls, path: Path, **more: Any) -> Issuer:
+        """An issuer whose keys are in a file: one public key in PEM, or a JSON Web Key Set.
+
+        Args:
+            path: the file.
+            more: the other attributes.
+
+        Raises:
+            OSError: it can't be read.
+            ValueError: it holds neither.
+        """
+        text = path.read_text(encoding="utf-8")
+        try:
+            if text.lstrip().startswith("{"):
+                keys = json.loads(text)
+                jwt.PyJWKSet.from_dict(keys)
+                return cls(keys, **more)
+            load_pem_public_key(text.encode())
+        except (ValueError, LookupError, AttributeError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"It holds neither a public key in PEM nor a JSON Web Key Set: {error}") from None
+        return cls(text, **more)
 
     def verify(self, token: str, now: datetime) -> Identity:
         """Whom a token speaks for.

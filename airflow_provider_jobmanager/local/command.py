@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_jobmanager.local.auth import PUBLIC_AUDIENCE, Issuer
 from airflow_provider_jobmanager.local.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve over TLS, with a certificate made at the start in the state directory",
     )
     parser.add_argument(
+        "--issuer-key",
+        type=Path,
+        metavar="FILE",
+        help="with --https: take bearer tokens signed with this public key (PEM) or one of these (a JSON Web Key Set)",
+    )
+    parser.add_argument("--issuer", metavar="NAME", help="what such a token must say of its issuer (default: anything)")
+    parser.add_argument(
+        "--audience",
+        action="append",
+        metavar="URI",
+        help=f"what such a token may be for; can be given again (default: {PUBLIC_AUDIENCE})",
+    )
+    parser.add_argument(
         "--allow-remote",
         action="store_true",
         help="let --host be reachable from other machines: whoever has the key then runs commands on this one",
@@ -71,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow_remote=arguments.allow_remote,
             auto_storage=arguments.auto_storage,
             https=arguments.https,
+            issuer=_issuer(arguments),
             task_path=arguments.task_path,
         )
         from airflow_provider_jobmanager.local import serve  # noqa: PLC0415  `--help` needs no web server
@@ -79,6 +94,21 @@ def run(arguments: argparse.Namespace) -> int:
     except SettingsError as error:
         arguments.parser.error(str(error))
     return 0
+
+
+def _issuer(arguments: argparse.Namespace) -> Issuer | None:
+    if arguments.issuer_key is None:
+        if arguments.issuer is not None or arguments.audience is not None:
+            raise SettingsError("--issuer and --audience are about bearer tokens, which need --issuer-key.")
+        return None
+    if not arguments.https:
+        raise SettingsError("--issuer-key needs --https: bearer tokens are taken over HTTPS only.")
+    try:
+        return Issuer.of_file(
+            arguments.issuer_key, audiences=arguments.audience or (PUBLIC_AUDIENCE,), issuer=arguments.issuer
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--issuer-key {str(arguments.issuer_key)!r} can't be used: {error}") from None
 
 
 def _say(line: str) -> None:

@@ -284,7 +284,8 @@ def serve(settings: Settings, say: Callable[[str], Any] = print) -> None:
 
     Args:
         settings: how to set it up.
-        say: gets the line with the Airflow connection once it listens, and a word at the end.
+        say: gets the line with the Airflow connection once it listens, with HTTPS one with the certificate that clients
+            are to trust, and a word at the end.
 
     Raises:
         SettingsError: it can't start; the message says why and what to do.
@@ -300,6 +301,8 @@ async def _serve(settings: Settings, say: Callable[[str], Any]) -> None:
         loop.add_signal_handler(name, ended.set)
     with LocalBatch(settings) as batch:
         say(f"{CONNECTION_VARIABLE}='{batch.connection_json()}'")
+        if batch.certificate is not None:
+            say(f"REQUESTS_CA_BUNDLE='{batch.certificate}'")
         await ended.wait()
         say("Stopping, and ending all tasks.")
 
