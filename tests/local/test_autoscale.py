@@ -118,10 +118,40 @@ def test_the_documented_example_by_pending_tasks():
         ("percentile($PendingTasks.GetSample(31), 90)", "27"),
         ("rand() < 1", "1"),
         ("lg($ActiveTasks.GetSample(1))", "[2]"),
+        ("lg(2, vec(4, 8))", "[1,2,3]"),
+        ("log(vec(100))", "[2]"),
+        ("len(1, vec(2, 3)) + len($FailedTasks.GetSample(1))", "3"),
+        ("avg($ActiveTasks.GetSample(4), 5)", "3"),
+        ('time("Thu, 13 Oct 2016 19:18:00 GMT").minute', "18"),
+        ('time("2016-10-13").weekday', "4"),
+        ('time("2016") == time("2016-01") && time("2016-01") == time("2016-01-01T00:00Z")', "1"),
+        ("$TargetDedicated", "2"),
     ],
 )
 def test_expressions(expression: str, printed: str):
     assert value(expression, CurrentDedicatedNodes=3, TargetDedicatedNodes=2) == printed
+
+
+@pytest.mark.parametrize("stop", ["stop();", "$y = time().hour > 8 ? stop() : 1;", "$y = stop(); $y = 2;"])
+def test_stop_ends_the_evaluation_and_leaves_what_was_assigned(stop: str):
+    outcome = evaluate(f"$TargetDedicatedNodes = 3; {stop} $TargetDedicatedNodes = 1 / 0;", around())
+    assert outcome.dedicated == 3
+    assert outcome.results.endswith("$NodeDeallocationOption=requeue")
+
+
+@pytest.mark.parametrize(
+    ("formula", "nodes"),
+    [
+        ("$TargetDedicated = 3; $TargetLowPriority = $TargetDedicated + 1", (3, 4)),
+        ("$TargetDedicated = 3; $TargetDedicatedNodes = 5", (5, 0)),
+        ("$TargetDedicatedNodes = 5; $TargetDedicated = 3", (5, 0)),
+        ("$TargetDedicated = 3; $TargetDedicated = 4", (4, 0)),
+    ],
+)
+def test_targets_have_shorter_names_that_the_full_ones_go_before(formula: str, nodes: tuple[int, int]):
+    outcome = evaluate(formula, around())
+    assert (outcome.dedicated, outcome.low_priority) == nodes
+    assert outcome.results.startswith(f"$TargetDedicatedNodes={nodes[0]};$TargetLowPriorityNodes={nodes[1]};")
 
 
 def test_targets_are_whole_and_not_below_zero():
@@ -157,7 +187,13 @@ def test_only_the_branch_that_is_taken_is_evaluated():
         ("$x = time() ? 1 : 2;", "a timestamp is neither true nor false"),
         ("$x = val($ActiveTasks.GetSample(1), 3);", "val: element 3 of a vector of 1 is asked for"),
         ("$x = max($FailedTasks.GetSample(1));", "max: there are no numbers"),
-        ("$x = len(1);", "len: "),
+        ("$x = len(time());", "len: "),
+        ("$x = ceil(1.5);", "ceil is no function; those are avg, len"),
+        ("$x = floor(1.5);", "floor is no function; those are avg, len"),
+        ("$x = 1;" * 101, "Line 1, Col 701: there are more than 100 statements"),
+        ("stop(1);", "stop: "),
+        ("stop;", "'=' is expected"),
+        ('$x = time("yesterday");', "time: 'yesterday' is no moment"),
         ("$x = avg(time());", "numbers or vectors of numbers are wanted"),
         ("$x = ln(0);", "ln: "),
         ("$x = $ActiveTasks.GetSample(2) + $ActiveTasks.GetSample(3);", "vectors of one length, not 2 and 3"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from airflow_provider_jobmanager.local.autoscale.language import (
+    ALIASES,
     DEALLOCATION,
     DEDICATED,
     LOW_PRIORITY,
@@ -27,6 +28,7 @@ from airflow_provider_jobmanager.local.autoscale.language import (
 from airflow_provider_jobmanager.local.autoscale.values import (
     FormulaError,
     Place,
+    Stopped,
     Surroundings,
     Value,
     kind,
@@ -96,11 +98,16 @@ def compile_formula(text: str) -> Callable[[Surroundings], Outcome]:
         own = [DEDICATED, LOW_PRIORITY, DEALLOCATION]
         state = Run(around, names)
         for name, place, code in statements:
+            full = ALIASES.get(name, name)
             try:
-                names[name] = _assigned(name, code(state), place)
+                value = _assigned(full, code(state), place)
             except RecursionError:
                 raise FormulaError(place, "the expression is too long") from None
-            own.append(name)
+            except Stopped:
+                break
+            if name == full or full not in own[3:]:
+                names[full] = value
+            own += [name] if name == full else []
         shown = [*own[:3], *sorted(set(own[3:]) - set(own[:3]))]
         results = ";".join(f"{name}={_shown(names[name])}" for name in shown)
         return Outcome(int(names[DEDICATED]), int(names[LOW_PRIORITY]), names[DEALLOCATION], results)

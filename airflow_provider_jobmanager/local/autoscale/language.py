@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 DEDICATED, LOW_PRIORITY, DEALLOCATION = "$TargetDedicatedNodes", "$TargetLowPriorityNodes", "$NodeDeallocationOption"
 OPTIONS = ("requeue", "terminate", "taskcompletion", "retaineddata")
+ALIASES = {"$TargetDedicated": DEDICATED, "$TargetLowPriority": LOW_PRIORITY}
+"""Shorter names; what the full name is assigned goes before."""
+MAX_STATEMENTS = 100
 MAX_DEPTH = 40
 """How deep parentheses may nest."""
 
@@ -64,7 +67,7 @@ class Parser:
         self.tokens = self._split()
         self.at = 0
         self.depth = 0
-        self.assigned: set[str] = {DEDICATED, LOW_PRIORITY, DEALLOCATION}
+        self.assigned: set[str] = {DEDICATED, LOW_PRIORITY, DEALLOCATION, *ALIASES}
 
     def _split(self) -> list[tuple[str, str, Place]]:
         tokens, start = [], 0
@@ -97,19 +100,25 @@ class Parser:
         self._next()
 
     def statements(self) -> list[tuple[str, Place, Code]]:
-        """Every assignment: its variable, where it stands, what it assigns.
+        """Every assignment: its variable, where it stands, what it assigns. A bare ``stop()`` assigns to no name.
 
         Raises:
             FormulaError: the text can't be read.
         """
-        found = []
+        found: list[tuple[str, Place, Code]] = []
         while self.tokens[self.at][0] != "end":
             if self._is(";"):
                 self._next()
                 continue
             sort, name, place = self._next()
+            if len(found) == MAX_STATEMENTS:
+                raise FormulaError(place, f"there are more than {MAX_STATEMENTS} statements", syntax=True)
             if sort != "name":
                 raise FormulaError(place, f"a variable is expected, not {name!r}", syntax=True)
+            if name == "stop" and self._is("("):
+                found.append(("", place, self._call(name, place)))
+                self._end()
+                continue
             if name in PLAIN or name in SAMPLED or name in MACHINE or name in INTERVALS:
                 raise FormulaError(place, f"{name} can't be assigned to", syntax=True)
             self._take("=")
@@ -118,9 +127,12 @@ class Parser:
             except RecursionError:
                 raise FormulaError(place, "the expression nests too deep", syntax=True) from None
             self.assigned.add(name)
-            if self.tokens[self.at][0] != "end":
-                self._take(";")
+            self._end()
         return found
+
+    def _end(self) -> None:
+        if self.tokens[self.at][0] != "end":
+            self._take(";")
 
     def _option(self) -> Code:
         if self.tokens[self.at][0] == "name" and self.tokens[self.at][1] in OPTIONS:
@@ -205,7 +217,8 @@ class Parser:
             raise FormulaError(place, f"{name} has samples, not one value: use {name}.GetSample(1)", syntax=True)
         if name not in self.assigned:
             raise FormulaError(place, f"{name} is not known; it was not assigned before", syntax=True)
-        return lambda run: run.names[name]
+        full = ALIASES.get(name, name)
+        return lambda run: run.names[full]
 
     def _arguments(self) -> list[Code]:
         self._take("(")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
+
+from airflow_provider_jobmanager.local.formats import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +53,8 @@ MACHINE = (
 )
 """Metrics of machines, which are refused by name."""
 
+_DAY = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?", re.ASCII)
+
 INTERVALS: dict[str, timedelta] = {
     "TimeInterval_Zero": timedelta(),
     "TimeInterval_100ns": timedelta(),
@@ -88,6 +93,10 @@ class FormulaError(Exception):
             "message": "An error occurred while evaluating the auto-scaling formula.",
             "values": [{"name": "Message", "value": self.text}],
         }
+
+
+class Stopped(Exception):  # noqa: N818 - it is none: what was assigned so far counts
+    """``stop()`` ends the evaluation."""
 
 
 @define
@@ -169,8 +178,11 @@ def _flat(arguments: Sequence[Value]) -> list[float]:
 
 
 def _each(function: Callable[[float], float]) -> Callable[..., Value]:
-    def apply(argument: Value) -> Value:
-        return [function(number) for number in argument] if isinstance(argument, list) else function(argument)
+    """Of one number a number, of anything else a vector."""
+
+    def apply(*arguments: Value) -> Value:
+        numbers = [function(number) for number in _flat(arguments)]
+        return numbers[0] if len(arguments) == 1 and not isinstance(arguments[0], list) else numbers
 
     return apply
 
@@ -196,14 +208,26 @@ def _percentile(vector: Value, percent: float) -> float:
     return numbers[low] + (numbers[high] - numbers[low]) * (place - low)
 
 
+def _length(*arguments: Value) -> float:
+    return float(sum(len(argument) if isinstance(argument, list) else len(_flat([argument])) for argument in arguments))
+
+
 def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    """W3C-DTF, which may end with the year, the month or the day, or RFC 1123."""
+    found = _DAY.fullmatch(text.strip())
+    if found is not None:
+        year, month, day = (int(part or 1) for part in found.groups())
+        return datetime(year, month, day, tzinfo=timezone.utc)
+    return parse_timestamp(text)
+
+
+def _stop() -> Value:
+    raise Stopped
 
 
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "avg": lambda *arguments: sum(_flat(arguments)) / len(_flat(arguments)),
-    "len": lambda vector: float(len(vector)),
+    "len": _length,
     "lg": _each(math.log2),
     "ln": _each(math.log),
     "log": _each(math.log10),
@@ -215,11 +239,17 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "range": lambda *arguments: max(_flat(arguments)) - min(_flat(arguments)),
     "round": _each(lambda number: float(math.floor(number + 0.5))),
     "std": _deviation,
+    "stop": _stop,
     "sum": lambda *arguments: sum(_flat(arguments)),
     "time": _time,
     "val": _val,
+    "vec": lambda *arguments: _flat(arguments),
 }
-"""Functions of the language; ``time()`` without an argument is the service's time."""
+"""Functions of the language; ``time()`` without an argument is the service's time.
+
+They are those of the documentation's table, and ``round``. There is no ``ceil``, ``floor``, ``exp`` or ``pow`` in it,
+so these are refused by name.
+"""
 
 PARTS: dict[str, Callable[[datetime], int]] = {
     "year": lambda moment: moment.year,
