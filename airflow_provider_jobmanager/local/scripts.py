@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, define, evolve, field, frozen, validators
 
 from airflow_provider_jobmanager.local.launches import Outcome, failure
-from airflow_provider_jobmanager.local.transfer_errors import FAILURES, USER
+from airflow_provider_jobmanager.local.transfer_errors import FAILURES, SERVER, USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,22 @@ if TYPE_CHECKING:
 SHORTEST = 0.01
 """Seconds that a run takes at least: a task that is tried again for ever must not hold the time up."""
 
-_FAILURES = {**FAILURES, "CommandProgramNotFound": (USER, "The specified command program is not found")}
+_FAILURES = {
+    **FAILURES,
+    "CommandProgramNotFound": (USER, "The specified command program is not found"),
+    "CommandLaunchFailed": (USER, "The specified command could not be launched"),
+    "ApplicationPackageError": (USER, "An application package could not be deployed"),
+    "MountConfigurationError": (USER, "A mount of the node could not be set up"),
+    "ContainerInvalidImage": (USER, "The image of the container could not be used"),
+    "ContainerInvalidRegistry": (USER, "The registry of the container's image could not be used"),
+    "ContainerInvalidSettings": (USER, "The settings of the container can't work"),
+    "ContainerMiscError": (USER, "The container could not be started"),
+    "MaxInternalRetryCountReached": (USER, "The task was tried again internally as often as may be"),
+    "TaskSchedulingConstraintFailed": (USER, "The task can't be scheduled on the pool"),
+    "Unknown": (SERVER, "An unknown error occurred"),
+}
+"""What a script can fail a run with: all codes of *Batch Status and Error Codes* and of the SDKs' constants, but those
+that an exit code or an end by somebody has."""
 _KILLED = Outcome(-9)
 
 
