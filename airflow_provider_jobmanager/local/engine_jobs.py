@@ -11,7 +11,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import bodies, documents, errors, formats
+from airflow_provider_jobmanager.local import autoscale, bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.launches import failure
 from airflow_provider_jobmanager.local.machines import JOB, touch
 from airflow_provider_jobmanager.local.records import Job
@@ -304,6 +304,12 @@ class Jobs:
         if pool["targetDedicatedNodes"] + pool["targetLowPriorityNodes"] > self.engine.settings.node_quota:
             message = f"The local account has a quota of {self.engine.settings.node_quota} nodes (node_quota)"
             self._fail(job, failure("UserError", "AutoPoolCreationFailedWithQuotaReached", message))
+            return
+        try:
+            autoscale.check_formula(pool.get("autoScaleFormula", ""))
+        except errors.BatchError as error:
+            said = "; ".join(str(value) for _, value in error.values)
+            self._fail(job, failure("UserError", "InvalidAutoScaleFormulaInAutoPool", f"{error.message} {said}"))
             return
         self.engine.pools.make({"id": pool_id, **pool})
 

@@ -10,7 +10,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.local import bodies, documents, errors, formats
+from airflow_provider_jobmanager.local import autoscale, bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.machines import POOL, touch
 from airflow_provider_jobmanager.local.records import Pool
 from airflow_provider_jobmanager.local.settings import DEFAULT_POOL
@@ -65,6 +65,7 @@ class Pools:
             raise errors.refuse("PoolBeingDeleted" if present.state == "deleting" else "PoolExists")
         documents.check_metadata(given.get("metadata"))
         self.engine.check_storage(given.get("startTask"))
+        autoscale.check_formula(given.get("autoScaleFormula", ""))
         return self.make({"id": given["id"], **documents.pool_specification(given)})
 
     def make(self, settings: Doc) -> Pool:

@@ -18,7 +18,7 @@ from tests.tell.working import work
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local import LocalBatch
 
-# SEMANTICS section 2, "failureInfo", but for what an exit code or an end by somebody has (FailureExitCode, TaskEnded).
+# All but what an exit code or an end by somebody has (FailureExitCode, TaskEnded).
 KNOWN = [
     "CommandProgramNotFound",
     "CommandLaunchFailed",

@@ -245,6 +245,11 @@ def test_an_auto_pool_without_quota_or_with_a_wrong_formula() -> None:
     worked = work(command_line=sh("true"), auto_pool=pool)
     says(worked, JobFailed, "AutoPoolCreationFailedWithQuotaReached", "Hint: The account has no quota")
 
+    del pool["pool"]["target_dedicated_nodes"]
+    pool["pool"] |= {"enable_auto_scale": True, "auto_scale_formula": "$TargetDedicatedNodes = ;"}
+    worked = work(command_line=sh("true"), auto_pool=pool)
+    says(worked, JobFailed, "InvalidAutoScaleFormulaInAutoPool", "Hint: The auto pool could not be made")
+
 
 def output_was_read(local_batch: LocalBatch) -> bool:
     """Whether the waiting task has read what the manager printed: then it knows the node it was on."""
