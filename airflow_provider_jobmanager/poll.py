@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch import calls, shapes
 from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT
 from airflow_provider_jobmanager.batch.verdict import moment
 from airflow_provider_jobmanager.budget import FewAtOnce, Turnstile
@@ -130,7 +130,7 @@ class Wait:
 
     def heard_of(self, job: Json) -> bool:
         """Take in what the service says of the job; False when it speaks of an earlier one of the same id."""
-        created = _moment(job, "creationTime")
+        created = moment(job.get("creationTime"))
         if self.created_at is not None and created is not None and created != self.created_at:
             if created > self.created_at:
                 # A later job has the id: the one waited for was deleted before.
@@ -307,16 +307,27 @@ class Poll:
         told = 0
         async for job in _in_breaths(answer.data, _ROWS_AT_ONCE):
             for wait in tuple(self.waits.get(job["id"].lower(), ())):
-                wait.heard_of(job)
+                self._tell_end(wait, job)
                 told += 1
                 if told % _TOLD_AT_ONCE == 0:
                     # Those who were told read their managers now. All at once they would only stand in a queue, and be
                     # a large heap for every garbage collection meanwhile.
                     await self.reader.room()
-            ended = _moment(job, "stateTransitionTime")
+            ended = moment(job.get("stateTransitionTime"))
             if ended and date and ended <= date + DATE_DOUBT and (not self._latest_end or ended > self._latest_end):
                 self._latest_end = ended
         self._begin_next_list(date)
+
+    def _tell_end(self, wait: Wait, job: Json) -> None:
+        try:
+            shapes.check_job(job)
+        except ServiceError as error:
+            # This one job is odd: the trouble of who waits for it. It is asked for by itself until it is not.
+            wait.troubled(error)
+            if self._follows(wait):
+                self._unseen.add(wait)
+        else:
+            wait.heard_of(job)
 
     def _begin_next_list(self, date: datetime | None) -> None:
         starts = [self.start] if self.start else []
@@ -349,7 +360,8 @@ class Poll:
         try:
             answer = await self.reader.call(calls.get("jobs", wait.job_id, select=VERDICT_SELECT))
             job = answer.data
-            _check(job)
+            shapes.check_listed(job)
+            shapes.check_job(job)
         except ServiceError as error:
             again = True
             if isinstance(error, ServiceRefused) and error.code == "JobNotFound":
@@ -372,7 +384,7 @@ class Poll:
     async def _list(self, condition: str, select: tuple[str, ...]) -> Answer:
         answer = await self.client.call(calls.rows("jobs", filter=condition, select=select))
         async for job in _in_breaths(answer.data, _ROWS_AT_ONCE):
-            _check(job)
+            shapes.check_listed(job)
         return answer
 
     async def _troubled(self, error: ServiceError) -> float:
@@ -407,18 +419,3 @@ async def _in_breaths(items: Sequence[Any], count: int) -> AsyncIterator[Any]:
 def _slices(items: Sequence[Wait], count: int) -> Iterator[Sequence[Wait]]:
     for start in range(0, len(items), count):
         yield items[start : start + count]
-
-
-def _check(job: Any) -> None:
-    """Make sure that this is a job of Batch: a proxy's or a broken gateway's answer must not end anybody's wait."""
-    if not isinstance(job, dict) or not isinstance(job.get("id"), str) or not isinstance(job.get("state"), str):
-        raise ServiceUnavailable("The answer does not describe a job of Batch")
-    _moment(job, "creationTime")
-    _moment(job, "stateTransitionTime")
-
-
-def _moment(job: Json, name: str) -> datetime | None:
-    try:
-        return moment(job.get(name))
-    except (ValueError, AttributeError):
-        raise ServiceUnavailable(f"The answer does not describe a job of Batch: its {name} is no time") from None

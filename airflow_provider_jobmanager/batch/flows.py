@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch import calls, shapes
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, children_count_in, judge, manager_id_of
-from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Json
+    from airflow_provider_jobmanager.batch.calls import Call, Flow, Json
 
 VERDICT_SELECT = (
     "id",
@@ -129,7 +129,7 @@ def newest_job(job_schedule_id: str, *, patience: Patience | None = None) -> Flo
         ServiceRefused: with code ``JobScheduleNotFound`` when there is no such schedule.
     """
     request = calls.get("jobschedules", job_schedule_id, select=("id", "state", "executionInfo"))
-    answer = yield from patiently(request, patience or Patience())
+    answer = yield from patiently(request, patience or Patience(), shapes.check_schedule)
     recent = (answer.data.get("executionInfo") or {}).get("recentJob") or {}
     return str(recent["id"]) if recent.get("id") else None
 
@@ -166,23 +166,20 @@ def _failure_code(task: Mapping[str, Any]) -> str:
 
 def job_or_none(job_id: str, patience: Patience, select: tuple[str, ...] = ()) -> Flow[Json | None]:
     """The job, only the members of ``select`` when given; None when it does not exist."""
-    return (yield from _or_none(calls.get("jobs", job_id, select=select), "JobNotFound", patience))
+    request = calls.get("jobs", job_id, select=select)
+    return (yield from _or_none(request, "JobNotFound", patience, shapes.check_job))
 
 
 def _task_or_none(job_id: str, task_id: str, patience: Patience) -> Flow[Json | None]:
     request = calls.get("jobs", job_id, "tasks", task_id, select=MANAGER_SELECT)
-    return (yield from _or_none(request, "TaskNotFound", patience))
+    return (yield from _or_none(request, "TaskNotFound", patience, shapes.check_manager))
 
 
-def _or_none(request: Call, gone: str, patience: Patience) -> Flow[Json | None]:
-    while True:
-        try:
-            answer: Answer = yield from patiently(request, patience)
-        except ServiceRefused as refusal:
-            if refusal.code == gone:
-                return None
-            raise
-        if isinstance(answer.data, dict) and isinstance(answer.data.get("id"), str):
-            return answer.data
-        # JSON, but of a proxy or a broken gateway: nothing to judge a job by.
-        yield from patience.pause(ServiceUnavailable(f"{request}: the answer is not one of Batch"))
+def _or_none(request: Call, gone: str, patience: Patience, check: Callable[[Any], None]) -> Flow[Json | None]:
+    try:
+        answer = yield from patiently(request, patience, check)
+    except ServiceRefused as refusal:
+        if refusal.code == gone:
+            return None
+        raise
+    return dict(answer.data)

@@ -15,7 +15,8 @@ from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.errors import ServiceError, ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from typing import Any
 
 LONGEST_ASKED = 900.0
 """Seconds of a ``Retry-After`` that are honoured; whoever asks for more is asked again sooner."""
@@ -63,18 +64,32 @@ class Patience:
         return max(_random.uniform(ceiling / 2, ceiling), min(retry_after or 0.0, LONGEST_ASKED))
 
 
-def patiently(call: Call, patience: Patience) -> Flow[Answer]:
+def patiently(call: Call, patience: Patience, check: Callable[[Any], None] | None = None) -> Flow[Answer]:
     """Make a call, again and again while no usable answer comes, within the patience.
 
     Only for calls that may be carried out twice without harm.
+
+    Args:
+        call: the call.
+        patience: how long.
+        check: raises ServiceUnavailable for data that is no usable answer (:mod:`.shapes`).
     """
     while True:
         try:
             answer = yield call
+            if answer is None:
+                raise TypeError(f"{call} was sent no answer")
+            if check is not None:
+                _check(call, answer, check)
         except ServiceUnavailable as trouble:
             yield from patience.pause(trouble)
         else:
-            if answer is None:
-                raise TypeError(f"{call} was sent no answer")
             patience.answered()
             return answer
+
+
+def _check(call: Call, answer: Answer, check: Callable[[Any], None]) -> None:
+    try:
+        check(answer.data)
+    except ServiceUnavailable as odd:
+        raise ServiceUnavailable(f"{call}: {odd}", status=answer.status) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch import calls, shapes
 from airflow_provider_jobmanager.batch.diagnosis import Diagnosis, Situation, diagnose, started_again
 from airflow_provider_jobmanager.batch.files import unreadable
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
@@ -12,7 +12,7 @@ from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from airflow_provider_jobmanager.batch.calls import Answer, Flow, Json
@@ -80,7 +80,7 @@ def situation(
         ServiceUnavailable: no usable answer came.
     """
     patience = patience or Patience()
-    answer = yield from _found(calls.get("jobs", job_id, select=JOB_SELECT), patience)
+    answer = yield from _found(calls.get("jobs", job_id, select=JOB_SELECT), patience, shapes.check_job)
     if answer is None:
         return None
     job: Json = dict(answer.data)
@@ -155,13 +155,13 @@ def manager_of(job_id: str, manager_id: str, *, patience: Patience | None = None
         ServiceError: it could not be read.
     """
     request = calls.get("jobs", job_id, "tasks", manager_id, select=MANAGER_SELECT)
-    answer = yield from _found(request, patience or Patience())
+    answer = yield from _found(request, patience or Patience(), shapes.check_task)
     return None if answer is None else dict(answer.data)
 
 
-def _found(request: calls.Call, patience: Patience) -> Flow[Answer | None]:
+def _found(request: calls.Call, patience: Patience, check: Callable[[Any], None] | None = None) -> Flow[Answer | None]:
     try:
-        return (yield from patiently(request, patience))
+        return (yield from patiently(request, patience, check))
     except ServiceRefused as refusal:
         if refusal.code in ("JobNotFound", "TaskNotFound", "PoolNotFound", "JobPreparationTaskNotSpecified"):
             return None

@@ -175,6 +175,24 @@ async def test_trouble_with_one_job_is_its_own(service: FakeService, poll: Poll)
     assert ends(bad) == ["completed"]
 
 
+async def test_an_odd_job_is_the_trouble_of_who_waits_for_it(service: FakeService, poll: Poll) -> None:
+    """What a verdict would stumble over is asked for again, and takes nothing from the other waits."""
+    for job_id in ("good", "odd"):
+        service.create(job_id)
+    good, odd = poll.join("good"), poll.join("odd")
+    await service.steps(poll)
+    service.complete("good"), service.complete("odd")
+    right, service._jobs["odd"]["executionInfo"] = service._jobs["odd"].get("executionInfo"), "a text"
+    await service.steps(poll, 5)
+    assert ends(good) == ["completed"]
+    (trouble,) = heard(odd)
+    assert isinstance(trouble, Trouble)
+    assert "its executionInfo is not a mapping" in str(trouble.error)
+    service._jobs["odd"]["executionInfo"] = right
+    await service.steps(poll, 2)
+    assert ends(odd) == ["completed"]
+
+
 async def test_an_answer_that_nobody_thought_of_is_waited_out(
     service: FakeService, poll: Poll, caplog: pytest.LogCaptureFixture
 ) -> None:
