@@ -279,7 +279,7 @@ class _Exchange:
         if self.call.pages:
             if not isinstance(data.get("value"), list):
                 raise ServiceUnavailable(f"{self.call}: the answer is not a list of Batch", status=response.status_code)
-            self.rows += data["value"]
+            self.rows += data["value"] if self.call.keep is None else filter(self.call.keep, data["value"])
             link = data.get("odata.nextLink")
             if link and (self.call.limit is None or len(self.rows) < self.call.limit):
                 self.request = self._next(link)

@@ -7,7 +7,7 @@ asynchronous client, so no rule exists twice.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ class Call:
         headers: extra headers.
         pages: follow ``odata.nextLink`` and answer with all rows as one list.
         limit: with ``pages``, stop after that many rows; with ``content``, after that many bytes.
+        keep: with ``pages``, whether a row is wanted; the others are dropped page by page, and don't count.
         content: answer with the bytes of the body (a file), not with JSON.
     """
 
@@ -41,6 +42,7 @@ class Call:
     headers: Mapping[str, str] = field(factory=dict)
     pages: bool = False
     limit: int | None = None
+    keep: Callable[[Json], bool] | None = None
     content: bool = False
 
     def __str__(self) -> str:
@@ -98,9 +100,15 @@ def get(*parts: str, select: tuple[str, ...] = (), **params: str) -> Call:
     return Call("GET", path(*parts), _query(select, params))
 
 
-def rows(*parts: str, select: tuple[str, ...] = (), limit: int | None = None, **params: str) -> Call:
+def rows(
+    *parts: str,
+    select: tuple[str, ...] = (),
+    limit: int | None = None,
+    keep: Callable[[Json], bool] | None = None,
+    **params: str,
+) -> Call:
     """A GET of a whole list, page after page. ``filter`` is sent as ``$filter``."""
-    return Call("GET", path(*parts), _query(select, params), pages=True, limit=limit)
+    return Call("GET", path(*parts), _query(select, params), pages=True, limit=limit, keep=keep)
 
 
 def post(*parts: str, json: Any = None, **params: str) -> Call:

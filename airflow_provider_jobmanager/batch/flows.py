@@ -13,8 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch import calls, shapes
+from airflow_provider_jobmanager.batch.exit_options import failure_ends_job
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, children_count_in, judge, manager_id_of
+from airflow_provider_jobmanager.batch.verdict import (
+    TASK_ENDED,
+    Verdict,
+    WaitFor,
+    children_count_in,
+    judge,
+    manager_id_of,
+)
 from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
@@ -35,6 +43,10 @@ VERDICT_SELECT = (
 
 MANAGER_SELECT = ("id", "state", "stateTransitionTime", "executionInfo", "nodeInfo")
 """Task members that a verdict needs."""
+
+
+CHILDREN_READ = 10_000
+"""Failed children that are read: ten pages. Their number alone matters, and beyond this only that it is large."""
 
 
 def read_verdict(
@@ -94,6 +106,7 @@ def read_verdict(
             job_id=job_id,
             wait_for=wait_for,
             failed_children=None if failed is None else len(failed),
+            more_failed_children=failed is not None and len(failed) >= CHILDREN_READ,
             children_count=children_count,
             failed_task=culprit,
             settled=pause is None,
@@ -135,28 +148,36 @@ def newest_job(job_schedule_id: str, *, patience: Patience | None = None) -> Flo
 
 
 def failed_children(
-    job_id: str, manager_id: str, *, limit: int | None = None, patience: Patience | None = None
+    job_id: str, manager_id: str, *, limit: int = CHILDREN_READ, patience: Patience | None = None
 ) -> Flow[list[Json]]:
-    """Tasks other than the manager that failed by themselves: those that their job's end ended are left out."""
-    request = calls.rows(
-        "jobs",
-        job_id,
-        "tasks",
-        filter="executionInfo/result eq 'failure'",
-        select=("id", "executionInfo"),
-        limit=limit,
-    )
-    answer = yield from patiently(request, patience or Patience())
-    return [
-        task
-        for task in answer.data
-        if str(task.get("id")).lower() != manager_id.lower() and _failure_code(task) != "taskended"
-    ]
+    """Tasks other than the manager that failed by themselves: those that their job's end ended are left out.
+
+    Args:
+        job_id: the job.
+        manager_id: its manager.
+        limit: how many at most; there may be more then.
+        patience: how long to put up with a service that gives no usable answer.
+    """
+    return (yield from _failed(job_id, manager_id, ("id", "executionInfo"), limit, patience or Patience()))
 
 
 def _culprit(job_id: str, patience: Patience) -> Flow[Json | None]:
-    tasks = yield from failed_children(job_id, "", patience=patience)
-    return min(tasks, key=lambda task: str((task.get("executionInfo") or {}).get("endTime") or "~"), default=None)
+    """The task that ended a job by its failure: the first that failed of those whose failure ends it."""
+    members = ("id", "executionInfo", "exitConditions")
+    tasks = yield from _failed(job_id, "", members, CHILDREN_READ, patience)
+    guilty = [task for task in tasks if failure_ends_job(task)] or tasks
+    return min(guilty, key=lambda task: str((task.get("executionInfo") or {}).get("endTime") or "~"), default=None)
+
+
+def _failed(job_id: str, but: str, select: tuple[str, ...], limit: int, patience: Patience) -> Flow[list[Json]]:
+    def by_itself(task: Json) -> bool:
+        shapes.check_task(task)
+        return str(task["id"]).lower() != but.lower() and _failure_code(task) != TASK_ENDED.lower()
+
+    failed = "executionInfo/result eq 'failure'"
+    request = calls.rows("jobs", job_id, "tasks", filter=failed, select=select, limit=limit, keep=by_itself)
+    answer = yield from patiently(request, patience)
+    return list(answer.data)
 
 
 def _failure_code(task: Mapping[str, Any]) -> str:

@@ -131,9 +131,12 @@ class Report:
 
     def _children(self) -> str:
         count = self.failed_children_count or len(self.failed_children)
+        open_end = count >= _CHILDREN_READ
+        if (counted := self.verdict.failed_children or 0) >= count:
+            count, open_end = counted, self.verdict.more_failed_children
         shown = ", ".join(map(str, self.failed_children[:_CHILDREN_SHOWN]))
         more = f" and {count - _CHILDREN_SHOWN:,} more" if count > _CHILDREN_SHOWN else ""
-        least = "at least " if count >= _CHILDREN_READ else ""
+        least = "at least " if open_end else ""
         return line(f"Failed children: {least}{count:,}: {shown}{more}.", longest=800)
 
 

@@ -66,6 +66,7 @@ class Verdict:
             preempted; the service counts that nowhere.
         failed_children: how many other tasks failed, None when nobody counted.
         pool_id: the pool the job ran on.
+        more_failed_children: whether there may be more failed children than were counted.
     """
 
     job_id: str
@@ -83,6 +84,7 @@ class Verdict:
     recoveries: int = 0
     failed_children: int | None = None
     pool_id: str | None = None
+    more_failed_children: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -137,7 +139,8 @@ class Verdict:
         if said:
             return f"{who}: {said}" if self.manager_id or self.failed_task else said
         if self.failed_children:
-            return _times(self.failed_children, "child task failed", "child tasks failed")
+            least = "at least " if self.more_failed_children else ""
+            return least + _times(self.failed_children, "child task failed", "child tasks failed")
         return ""
 
 
@@ -148,6 +151,7 @@ def judge(
     job_id: str = "",
     wait_for: WaitFor = "job",
     failed_children: int | None = None,
+    more_failed_children: bool = False,
     children_count: bool | None = None,
     failed_task: Mapping[str, Any] | None = None,
     settled: bool = False,
@@ -160,6 +164,7 @@ def judge(
         job_id: id to use when the job is gone.
         wait_for: ``"job"`` for the end of the whole job, ``"job_manager"`` for the manager's alone.
         failed_children: number of other tasks that failed by themselves, None when not counted.
+        more_failed_children: whether there may be more.
         children_count: whether failed children make an otherwise succeeded job fail; None as in
             :func:`children_count_in`.
         failed_task: the task that ended a job with ``TaskFailed``, when it was found.
@@ -171,7 +176,7 @@ def judge(
     """
     if job is None:
         return Verdict(job_id=job_id, status="lost", failed_children=failed_children)
-    facts = _facts(job, manager, failed_children)
+    facts = _facts(job, manager, failed_children).evolve(more_failed_children=more_failed_children)
     manager_done = _text(manager, "state") == "completed"
     if wait_for == "job_manager" and manager is not None and manager_done:
         return _judge_manager(facts, manager)

@@ -31,6 +31,11 @@ class Script:
             self.calls.append(wanted)
             data = self.answers[str(wanted)]
             data = data(wanted) if callable(data) else data
+            if wanted.keep is not None and isinstance(data, list):
+                try:
+                    data = list(filter(wanted.keep, data))[: wanted.limit]
+                except ServiceError as odd:
+                    data = odd
             if isinstance(data, ServiceError):
                 step = partial(flow.throw, data)
             else:
