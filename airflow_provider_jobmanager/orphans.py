@@ -8,7 +8,7 @@ count towards the account's quota of active jobs.
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -136,7 +136,14 @@ def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:
         if owner is None or str(job.get("state")).lower() in ("terminating", "deleting"):
             continue
         try:
-            orphan, why = judge(job, owner, *_task(api, owner))
+            if owner.run_start and _moment(owner.run_start) is None:
+                # Whose job it is can't be known, and one broken mark is no reason to say nothing of the others.
+                orphan, why = (
+                    False,
+                    f"its mark is broken (the start of its run is {owner.run_start!r}): see for yourself",
+                )
+            else:
+                orphan, why = judge(job, owner, *_task(api, owner))
         except (AirflowApiError, httpx.HTTPError) as error:
             raise ConfigurationError(f"Airflow at {api.url} can't be asked about {owner}: {error}") from error
         yield Found(str(job["id"]), str(job.get("state")), owner, job.get("creationTime"), orphan, why)
@@ -181,11 +188,15 @@ def _task(api: AirflowApi, owner: Owner) -> tuple[TaskInstance | None, str | Non
 
 
 def _same_moment(one: str | None, other: str) -> bool:
-    return bool(one and other) and _moment(str(one)) == _moment(other)
+    return one is not None and _moment(str(one)) == _moment(other)
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _followed(api: AirflowApi, owner: Owner) -> str | None:

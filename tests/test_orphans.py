@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_jobmanager.cli import main
 from airflow_provider_jobmanager.demo.airflow_api import TaskInstance
 from airflow_provider_jobmanager.errors import ServiceUnavailable
 from airflow_provider_jobmanager.orphans import GONE, judge
+from tests.batch.conversing import Script
 
 OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2, "2026-01-01T00:00:00+00:00")
 JOB: dict[str, Any] = {"id": "j", "jobManagerTask": {"killJobOnCompletion": True}}
@@ -66,6 +68,36 @@ def test_credentials_are_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     assert ended.value.code == 2
     assert "AIRFLOW_API_USERNAME" in capsys.readouterr().err
+
+
+class Airflow:
+    """Knows one run, whose task has failed."""
+
+    url = "http://127.0.0.1:9"
+
+    def dag_run(self, _dag_id: str, _run_id: str) -> Any:
+        return SimpleNamespace(raw={"start_date": "2026-01-01T00:00:00Z"})
+
+    def task_instance(self, *_: Any) -> TaskInstance:
+        return task("failed")
+
+    def request(self, *_: Any, **__: Any) -> Any:
+        return {"value": '"j"'}
+
+
+def test_a_broken_mark_hides_no_other_job() -> None:
+    jobs = [
+        {"id": f"j{number}", "state": "active", "metadata": evolve(OWNER, run_start=start).metadata()}
+        for number, start in enumerate(("soon", OWNER.run_start, "2026-01-01T00:00:00", "2025-01-01T00:00:00Z", ""))
+    ]
+    script = Script({"GET /jobs": jobs})
+    hook: Any = SimpleNamespace(perform=script.perform)
+
+    found = list(orphans.examine(hook, Airflow()))  # type: ignore[arg-type] # all that is asked of it
+
+    assert [one.orphan for one in found] == [False, True, True, True, True]
+    assert "its mark is broken (the start of its run is 'soon')" in found[0].why
+    assert [one.gone for one in found] == [False, False, False, True, True]
 
 
 class NoService:
