@@ -224,4 +224,4 @@ class JobCancelled(JobOutcomeError):  # noqa: N818
 
 
 class JobLost(JobOutcomeError):  # noqa: N818
-    """The job was deleted while it was followed."""
+    """The job was deleted while it was followed, or was never there."""

@@ -90,6 +90,11 @@ class Wait:
     _news: tuple[News, ...] = field(default=(), init=False)
     _listener: asyncio.Future[None] | None = field(default=None, init=False)
 
+    @property
+    def seen(self) -> bool:
+        """Whether the job was ever there, as far as this wait knows."""
+        return bool(self.state) or self.created_at is not None
+
     async def news(self) -> News:
         """The next that is to be said of this job. One listens at a time."""
         # Not a queue, which is a dozen objects: thousands of jobs may be waited for.
@@ -147,7 +152,7 @@ class Wait:
 
     def not_found(self) -> bool:
         """The service knows no such job; True when that is to be looked at again."""
-        if not self.state and self.created_at is None and not self.must_exist:
+        if not self.seen and not self.must_exist:
             return False
         if self._missing:
             # Twice, a tick apart: a job that was made a moment ago is not lost for one answer.

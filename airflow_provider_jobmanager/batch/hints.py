@@ -198,6 +198,7 @@ _BY_STATUS: Final = {
     "timed_out": "The job's max_wall_clock_time counts from its creation, so waiting for a node is part of it.",
     "lost": "Somebody deleted the job, or an auto-delete policy did; its output is gone with it.",
 }
+_NEVER_SEEN: Final = "Is this its id, and this its account? A sensor with job_must_exist=False waits for it to appear."
 _STATUS_SEEN: Final = {"timed_out": "`MaxWallClockTimeExpiry`", "lost": "it is gone (404 `JobNotFound`)"}
 
 
@@ -210,6 +211,8 @@ def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "
         command_line: the manager's command line, unless another task failed.
         urls: where the failed task's files come from and go to.
     """
+    if verdict.never_seen:
+        return _NEVER_SEEN
     failure = verdict.failure or {}
     code = str(failure.get("code") or "").lower()
     if verdict.status in _BY_STATUS and code not in ("deadlineexceeded", "starttimeout"):
@@ -261,6 +264,7 @@ def catalogue() -> str:
         parts.append(row.seen)
         lines.append(f"| {', '.join(filter(None, parts))} | {row.hint} |")
     lines += [f"| the job's end: {name} | {_BY_STATUS[status]} |" for status, name in _STATUS_SEEN.items()]
+    lines.append(f"| the job is not there | {_NEVER_SEEN} |")
     return "\n".join(lines) + "\n"
 
 

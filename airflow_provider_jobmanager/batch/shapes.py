@@ -16,9 +16,8 @@ _TEXT = "a text"
 _TIME = "a time"
 _NUMBER = "a whole number"
 _FLAG = "true or false"
-_LIST = "a list"
 
-_FAILURE = {"category": _TEXT, "code": _TEXT, "message": _TEXT, "details": _LIST}
+_FAILURE = {"code": _TEXT, "message": _TEXT}
 _LISTED = {"id": _TEXT, "state": _TEXT, "creationTime": _TIME, "stateTransitionTime": _TIME}
 _JOB = _LISTED | {
     "executionInfo": {
@@ -127,4 +126,4 @@ def _is(wanted: str, value: Any) -> bool:
         return True
     if wanted == _NUMBER:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, {_TEXT: str, _FLAG: bool, _LIST: list}[wanted])
+    return isinstance(value, {_TEXT: str, _FLAG: bool}[wanted])

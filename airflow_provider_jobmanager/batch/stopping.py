@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.calls import Flow
 
 GONE = "gone"
+BY_AIRFLOW = "Airflow: "
+"""What the reasons of ends begin with that an Airflow task is the cause of."""
+
 DEADLINE = "DeadlineExceeded"
 """Failure code of a verdict that Airflow's own clock made."""
 

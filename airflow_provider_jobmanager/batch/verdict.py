@@ -67,6 +67,7 @@ class Verdict:
         failed_children: how many other tasks failed, None when nobody counted.
         pool_id: the pool the job ran on.
         more_failed_children: whether there may be more failed children than were counted.
+        never_seen: of a job that is lost, whether it was not there from the beginning of the wait on.
     """
 
     job_id: str
@@ -85,6 +86,7 @@ class Verdict:
     failed_children: int | None = None
     pool_id: str | None = None
     more_failed_children: bool = False
+    never_seen: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -112,7 +114,7 @@ class Verdict:
             "failed": "failed",
             "timed_out": "ran out of time",
             "cancelled": "was cancelled",
-            "lost": "is gone: it was deleted while it was followed",
+            "lost": "is not there" if self.never_seen else "is gone: it was deleted while it was followed",
         }[self.status]
         parts = [f"Job {self.job_id!r} {ended}"]
         if self.reason:

@@ -166,7 +166,7 @@ class JobRun:
                 return verdict
             if meanwhile is not None and (verdict := meanwhile()) is not None:
                 if self.may_stop:
-                    self.stop(verdict.reason)
+                    self.stop(verdict.reason.removeprefix(stopping.BY_AIRFLOW))
                 return verdict
             if self.overdue:
                 return self.stop_at_deadline()

@@ -285,7 +285,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
 
     async def _judge(self, wait: Wait, job: Json | None) -> Verdict:
         if job is None:
-            return Verdict(job_id=self.job_id, status="lost", manager_id=self.manager_id)
+            return Verdict(self.job_id, "lost", manager_id=self.manager_id, never_seen=not wait.seen)
         reading = insist(wait.client, lambda patience: self._verdict(patience, job), wait.sight, self._say)
         remaining = self._remaining()
         try:
@@ -338,7 +338,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         owner = Owner(**self.owner)
         ending = stopping.terminate(
             self.job_id,
-            f"Airflow: {owner}: {verdict.reason}",
+            f"{stopping.BY_AIRFLOW}{owner} {verdict.reason.removeprefix(stopping.BY_AIRFLOW)}",
             owner=owner,
             created_at=self.created_at,
             patience=Patience(seconds=_TERMINATE_SECONDS),

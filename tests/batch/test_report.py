@@ -179,6 +179,7 @@ def test_files_that_cant_be_read_are_said_once():
         (FAILED.evolve(failure=failure("MaxInternalRetryCountReached")), [], "", "lost again and again"),
         (FAILED.evolve(status="timed_out", reason="MaxWallClockTimeExpiry"), [], "", "counts from its creation"),
         (FAILED.evolve(status="lost"), [], "", "deleted the job"),
+        (FAILED.evolve(status="lost", never_seen=True), [], "", "job_must_exist=False"),
         (FAILED.evolve(status="cancelled"), ["No space left on device"], "", ""),
         (FAILED.evolve(failed_task="c1", exit_code=127), [], "a && b", ""),
     ],

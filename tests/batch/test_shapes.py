@@ -41,7 +41,7 @@ ODD_MANAGERS = [
     ({**MANAGER, "executionInfo": {"retryCount": "many"}}, "its executionInfo.retryCount is not a whole number"),
     ({**MANAGER, "executionInfo": {"exitCode": True}}, "its executionInfo.exitCode is not a whole number"),
     ({**MANAGER, "executionInfo": {"failureInfo": "x"}}, "its executionInfo.failureInfo is not a mapping"),
-    ({**MANAGER, "executionInfo": {"failureInfo": {"details": 1}}}, "executionInfo.failureInfo.details is not a list"),
+    ({**MANAGER, "executionInfo": {"failureInfo": {"code": 1}}}, "its executionInfo.failureInfo.code is not a text"),
 ]
 
 

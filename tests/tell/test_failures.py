@@ -511,7 +511,8 @@ def test_why_it_does_not_start_and_when_that_is_too_long() -> None:
     assert worked.text.count("has not started: There is no pool") == 1
     hook = AzureBatchJobManagerHook()
     job = hook.get_job(worked.job_id)
-    assert "not started within 1 s" in job["executionInfo"]["terminateReason"]
+    assert job["executionInfo"]["terminateReason"].count("Airflow:") == 1
+    assert job["executionInfo"]["terminateReason"].endswith(" try 1 not started within 1 s")
     hook.client.close()
 
 

@@ -151,7 +151,10 @@ async def test_a_job_that_appears_later(local_batch: LocalBatch, monkeypatch: py
 
 
 async def test_a_job_that_is_not_there_is_lost() -> None:
-    assert (await verdict_of(Trigger(job_id="none")))["status"] == "lost"
+    trigger = Trigger(job_id="none")
+    verdict = await verdict_of(trigger)
+    assert (verdict["status"], verdict["never_seen"]) == ("lost", True)
+    assert trigger.lines.count("Job 'none' is not there.") == 1
 
 
 async def test_the_first_event_keeps_clear_of_the_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
