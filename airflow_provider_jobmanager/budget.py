@@ -40,7 +40,11 @@ class Turnstile:
             pause = self._next - self.clock()
             if pause > 0:
                 await self.sleep(pause)
-            self._next = self.clock() + 1 / self.per_second
+            self._next = max(self._next, self.clock()) + 1 / self.per_second
+
+    def take(self, count: int) -> None:
+        """Take so many places at once; whoever comes later waits all the longer."""
+        self._next = max(self._next, self.clock()) + count / self.per_second
 
 
 @define

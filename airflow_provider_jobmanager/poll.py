@@ -3,6 +3,8 @@
 What one tick asks does not grow with the number of waiting jobs: which jobs completed of late (a list with a filter
 and a few members). Now and then a sweep asks which jobs are not completed, and looks at each awaited one that is
 missing there: that finds deletions, jobs whose end came before their wait began, and whatever a stale list kept back.
+Jobs that were never there are looked at as well, a few at a time and each one seldom: a short one may come and end
+while no list shows it.
 
 Times are the service's own, never this machine's. A list begins some way before the latest end that was seen; when
 nothing ended for a while, some way before the ``Date`` of the last answer. An end that falls through both is found by
@@ -12,6 +14,7 @@ the next sweep.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import time
 from datetime import datetime, timedelta
@@ -59,6 +62,8 @@ _TOLD_AT_ONCE = 20
 _ROWS_AT_ONCE = 200
 _SPARE_PER_SECOND = 1.0
 _LOOKS_PER_SECOND = 10.0
+_UNSEEN_SECONDS = 300.0
+_UNSEEN_AT_ONCE = 20
 _SWEEP_SELECT = ("id", "state", "creationTime")
 _DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -76,6 +81,7 @@ class Wait:
         must_exist: whether a job that was never seen is gone; else it is waited for.
         sight: how long to put up with a service that can't be asked.
         state: of the job as last heard of, empty while it was not.
+        looked_at: when the job was last asked for by itself, on the poll's clock.
     """
 
     job_id: str
@@ -86,6 +92,7 @@ class Wait:
     sight: Sight
     _poll: Poll
     state: str = field(default="", init=False)
+    looked_at: float = field(default=float("-inf"), init=False)
     _missing: bool = field(default=False, init=False)
     _news: tuple[News, ...] = field(default=(), init=False)
     _listener: asyncio.Future[None] | None = field(default=None, init=False)
@@ -194,6 +201,7 @@ class Poll:
     _latest_end: datetime | None = field(default=None, init=False)
     _unseen: set[Wait] = field(factory=set, init=False)
     _swept: float = field(default=float("-inf"), init=False)
+    _unseen_at: float = field(default=float("-inf"), init=False)
     _trouble: Sight = field(init=False)
     _patience: Patience = field(factory=patience_without_end, init=False)
     _shortest: float = field(default=float("inf"), init=False)
@@ -348,20 +356,33 @@ class Poll:
         if self.start is None:
             self._begin_next_list(answer.date)
         alive = {job["id"].lower(): job for job in answer.data}
-        missing = []
+        missing, never_there = [], []
         async for job_id, waits in _in_breaths(list(self.waits.items()), _ROWS_AT_ONCE):
             job = alive.get(job_id)
             for wait in tuple(waits):
                 if job is not None and wait.heard_of(job):
                     continue
-                # Completed, deleted, or created after the list was made. What never was there and need not be is
-                # asked for once; when it appears, a list will have it.
-                if wait.must_exist or wait.state or wait in self._unseen:
+                # Completed, deleted, or created after the list was made.
+                if wait.must_exist or wait.seen or wait in self._unseen:
                     missing.append(wait)
-        return missing
+                else:
+                    never_there.append(wait)
+        return missing + self._some_of(never_there)
+
+    def _some_of(self, never_there: list[Wait]) -> list[Wait]:
+        """Those to look at now of the waits whose jobs were never there and need not be: the longest not looked at."""
+        now = self.clock()
+        if now - self._unseen_at < _SWEEP_SECONDS:  # a service that never says the time is swept at every tick
+            return []
+        due = [wait for wait in never_there if now - wait.looked_at >= _UNSEEN_SECONDS]
+        some = heapq.nsmallest(_UNSEEN_AT_ONCE, due, key=lambda wait: wait.looked_at)
+        self._unseen_at = now
+        self.spares.take(len(some))
+        return some
 
     async def _look_at(self, wait: Wait) -> None:
         """Ask for one job. What goes wrong here is this wait's own trouble: the others have had their answer."""
+        wait.looked_at = self.clock()
         try:
             answer = await self.reader.call(calls.get("jobs", wait.job_id, select=VERDICT_SELECT))
             job = answer.data

@@ -263,6 +263,13 @@ async def test_a_turnstile_keeps_its_pace_and_its_order(service: FakeService) ->
     assert passed == [(0, 0), (1, 0.5), (2, 1.0), (3, 1.5), (4, 2.0)]
 
 
+async def test_places_that_were_taken_at_once_are_waited_out(service: FakeService) -> None:
+    gate = Turnstile(2.0, lambda: service.seconds, service.sleep)
+    gate.take(6)
+    await gate.turn()
+    assert service.seconds - 1000 == 3.0
+
+
 async def test_who_leaves_a_turnstile_takes_no_place() -> None:
     gate = Turnstile(20.0)
     crowd = [asyncio.ensure_future(gate.turn()) for _ in range(1000)]
