@@ -68,6 +68,10 @@ _QUIET_SECONDS = 60.0
 _REPORT_SECONDS = 30.0
 
 
+class _NoAccountInTime(Exception):  # noqa: N818 - reads as what happened
+    """The connection could not be looked up before the deadline."""
+
+
 class AzureBatchJobManagerTrigger(kill.Killable):
     """Wait for an Azure Batch job; the event is the verdict as JSON.
 
@@ -201,8 +205,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
 
     async def _follow(self) -> dict[str, Any]:
         self._settle_id()
-        account = await self._account()
         try:
+            account = await self._account_in_time()
             if not self.job_id:
                 self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
             self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
@@ -215,6 +219,9 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         except asyncio.TimeoutError:
             reason = f"Job schedule {self.job_schedule_id!r} had made no job until the deadline of the Airflow task"
             return self._timed_out(reason).as_dict()
+        except _NoAccountInTime:
+            reason = f"Connection {self.azure_batch_conn_id!r} could not be looked up before the deadline"
+            return self._timed_out(f"{reason} of the Airflow task").as_dict()
 
     async def _follow_job(self, account: Account) -> dict[str, Any]:
         created = moment(self.created_at)
@@ -430,5 +437,17 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         """Whether the task begins here; Airflow 3.2 knows no task in a triggerer."""
         return getattr(self, "task", None) is not None
 
+    async def _account_in_time(self) -> Account:
+        remaining = self._remaining()
+        try:
+            # Who comes too late to wait for a job looks at it once more nevertheless.
+            seconds = None if remaining is None else max(remaining, _LAST_LOOK_SECONDS)
+            return await asyncio.wait_for(self._account(), seconds)
+        except asyncio.TimeoutError:
+            raise _NoAccountInTime from None
+
     async def _account(self) -> Account:
-        return await account_for(self.azure_batch_conn_id)
+        return await account_for(self.azure_batch_conn_id, self._say_lookup)
+
+    def _say_lookup(self, error: Exception) -> None:
+        self.log.warning("Connection %r can't be looked up at the moment: %s", self.azure_batch_conn_id, error)

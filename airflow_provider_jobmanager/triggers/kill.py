@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
@@ -29,7 +29,7 @@ from attrs import define
 
 from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.patience import Patience
-from airflow_provider_jobmanager.errors import JobManagerError
+from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
 from airflow_provider_jobmanager.following import shared_client
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.account import Account
     from airflow_provider_jobmanager.batch.ownership import Owner
     from airflow_provider_jobmanager.batch.verdict import WaitFor
+
+T = TypeVar("T")
 
 XCOM_JOB_ID = "job_id"
 """Where the operator records the job that a try follows."""
@@ -144,7 +146,8 @@ async def _carry_out(kill: Kill) -> None:
         if verb == LEAVE:
             kill.log.info("The task is %s: job %s is left alone.", state, kill.job_id)
             return
-        async with shared_client(await kill.account()) as client:
+        account = await _insistently(kill.account, "for the connection", kill.log)
+        async with shared_client(account) as client:
             if state not in ("failed", MISSING):
                 # Perhaps the task went its way because the job, or its manager, has come to an end.
                 look = flows.read_verdict(kill.job_id, wait_for=kill.wait_for, settle=())
@@ -165,8 +168,9 @@ async def _find_out(kill: Kill) -> tuple[str | None, str]:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     patience = Patience(_LOOK_AGAIN_SECONDS, longest=15.0)
+    ask = sync_to_async(partial(_ask, kill.owner))
     while True:
-        state, recorded = await _insistently(kill)
+        state, recorded = await _insistently(ask, "about the task", kill.log)
         verb = decide(state, recorded, kill.job_id)
         if verb != LOOK_AGAIN:
             return state, verb
@@ -175,18 +179,20 @@ async def _find_out(kill: Kill) -> tuple[str | None, str]:
         await asyncio.sleep(patience.next_pause())
 
 
-async def _insistently(kill: Kill) -> tuple[str | None, str | None]:
-    """Ask Airflow, again and again while it can't be asked."""
+async def _insistently(ask: Callable[[], Awaitable[T]], what: str, log: Any) -> T:
+    """Ask Airflow, again and again while it can't be asked. What a connection holds and can't work stays an error."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     patience = Patience(_ASK_SECONDS)
     while True:
         try:
-            return await sync_to_async(partial(_ask, kill.owner))()
+            return await ask()
+        except ConfigurationError:
+            raise
         except Exception as error:
             if loop.time() - begun > _ASK_SECONDS:
                 raise
-            kill.log.debug("Airflow can't be asked about the task: %s", error)
+            log.debug("Airflow can't be asked %s: %s", what, error)
             await asyncio.sleep(patience.next_pause())
 
 

@@ -7,9 +7,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowNotFoundException
 from attrs import evolve
 
 from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.errors import AccountError
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from airflow_provider_jobmanager.triggers.kill import KILL, LEAVE, LOOK_AGAIN, MISSING, Kill, decide
@@ -119,6 +121,28 @@ async def test_airflow_is_asked_until_it_answers_and_is_clear(monkeypatch: pytes
     airflow = Airflow(RuntimeError("the API server is away"), ("running", None), ("running", "k"))
 
     assert await carry_out(monkeypatch, airflow, job, job()) != "active"
+
+
+async def test_a_lookup_that_fails_does_not_drop_a_kill(monkeypatch: pytest.MonkeyPatch, job: Any) -> None:
+    """Airflow says that there is no such connection also when it can't be asked."""
+    missing = [AirflowNotFoundException("The conn_id isn't defined")]
+
+    async def account() -> Any:
+        if missing:
+            raise missing.pop()
+        return job.hook.account
+
+    assert await carry_out(monkeypatch, Airflow(("failed", "j")), job, job(), account=account) != "active"
+
+
+async def test_a_connection_that_cannot_work_is_not_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch, job: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def account() -> Any:
+        raise AccountError("no account_url")
+
+    assert await carry_out(monkeypatch, Airflow(("failed", "j")), job, job(), account=account) == "active"
+    assert "could not be ended and may still run: no account_url" in caplog.text
 
 
 async def test_a_cleared_tasks_next_job_is_not_touched(monkeypatch: pytest.MonkeyPatch, job: Any) -> None:
