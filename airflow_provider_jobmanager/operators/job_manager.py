@@ -296,7 +296,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take up the verdict that the trigger brought."""
-        if not is_news_of(event, self._recorded_job(context)):
+        if not is_news_of(event, self._recorded_job(context), context["ti"]):
             return self._go_on(context)
         run = self._new_run(context)
         run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")

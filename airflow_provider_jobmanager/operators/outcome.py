@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.report import Report
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
+FOLLOWER = "for"
+"""Where a trigger's event says which task instance it is for."""
+
 _ERRORS: Mapping[str, type[JobOutcomeError]] = {
     "failed": JobFailed,
     "timed_out": JobTimedOut,
@@ -57,18 +60,23 @@ class ExitCodes:
         return codes
 
 
-def is_news_of(event: Any, job_id: str | None) -> bool:
-    """Whether a trigger's event tells of the job that a task follows.
+def is_news_of(event: Any, job_id: str | None, ti: Any = None) -> bool:
+    """Whether a trigger's event is for this task.
 
     Airflow takes a trigger by its number, and may give the number of one that ended to the next (measured with SQLite):
-    then another task's last word arrives, of another job or of no job at all.
+    then another task's last word arrives, of another job or of no job at all. So an event says whom it is for, where
+    the trigger knows: that of ``dag.test()`` does not. Else the job decides.
 
     Args:
         event: what the task is resumed with.
-        job_id: the job; None when the task does not know it.
+        job_id: the job that the task follows; None when it does not know it.
+        ti: the task instance, a new one for each try.
     """
     if not isinstance(event, Mapping) or "status" not in event or "job_id" not in event:
         return False
+    follower, own = event.get(FOLLOWER), getattr(ti, "id", None)
+    if follower is not None and own is not None:
+        return str(follower) == str(own)
     return not job_id or str(event["job_id"]).lower() == str(job_id).lower()
 
 

@@ -54,6 +54,9 @@ FIRST_EVENT_SECONDS = 5.0
 """No event sooner than this after the deferral, unless the poll interval is shorter: with Airflow's default
 ``[workers] min_heartbeat_interval`` an earlier one can make the scheduler fail the task (apache/airflow#71580)."""
 
+FOLLOWER = "for"
+"""Where an event says which task instance it is for."""
+
 OUT_OF_SIGHT = "out_of_sight"
 """Status of an event that is no verdict: the job could not be followed any longer, and was left alone."""
 
@@ -95,6 +98,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         on_kill_action: ``"terminate"`` or ``"leave"`` the job at the deadline and on a kill.
         end_from_trigger: end the task here, without a worker.
         soft_fail: with ``end_from_trigger``, skip the task instead of failing it.
+        retries_follow: with ``end_from_trigger``, the task has retries. Then a worker ends it when its deadline passes:
+            that is final, and here Airflow would retry it.
         stream_logs: tell what the manager prints. The worker goes on where the trigger stopped.
         start_limit: seconds that the manager may take to start, and when (seconds since the epoch) they are over;
             None for ever.
@@ -119,6 +124,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         on_kill_action: str = "terminate",
         end_from_trigger: bool = False,
         soft_fail: bool = False,
+        retries_follow: bool = False,
         stream_logs: bool = False,
         start_limit: tuple[float, float] | None = None,
     ) -> None:
@@ -139,6 +145,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         self.on_kill_action = on_kill_action
         self.end_from_trigger = end_from_trigger
         self.soft_fail = soft_fail
+        self.retries_follow = retries_follow
         self.stream_logs = stream_logs
         self.start_limit = start_limit
         self._begun = time.time()
@@ -162,6 +169,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             "on_kill_action",
             "end_from_trigger",
             "soft_fail",
+            "retries_follow",
             "stream_logs",
             "start_limit",
         )
@@ -180,7 +188,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             self.begin_kill()
             raise
         await asyncio.sleep(min(FIRST_EVENT_SECONDS, self.poll_interval) - (time.monotonic() - begun))
-        yield TriggerEvent(event)
+        yield TriggerEvent(self._addressed(event))
 
     def order(self) -> kill.Kill | None:
         """What a kill (:mod:`.kill`) would have to end."""
@@ -201,7 +209,15 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             await push_xcoms(self.task_instance, {"return_value": verdict}, self.log)
         else:
             self.log.error("%s", Verdict.from_dict(event).summary())
-        return end_of_task(event, soft_fail=self.soft_fail)
+        failure = event.get("failure") or {}
+        if self.retries_follow and not self.soft_fail and failure.get("code") == stopping.DEADLINE:
+            return TriggerEvent(self._addressed(event))
+        return end_of_task(self._addressed(event), soft_fail=self.soft_fail)
+
+    def _addressed(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The event, and whom it is for: Airflow may hand it to a task whose trigger was given this one's number."""
+        ti_id = getattr(getattr(self, "task_instance", None), "id", None)  # none in `dag.test()`
+        return event if ti_id is None else event | {FOLLOWER: str(ti_id)}
 
     async def _follow(self) -> dict[str, Any]:
         self._settle_id()

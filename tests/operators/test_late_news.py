@@ -29,6 +29,16 @@ def test_a_task_that_follows_a_job_goes_on_following_it(local_batch: LocalBatch,
     assert sum(entry.operation == "create_job" and entry.status == 201 for entry in local_batch.journal) == 1
 
 
+def test_another_tasks_last_word_on_the_same_job_ends_nothing(local_batch: LocalBatch, context: Any) -> None:
+    """A sensor that follows the job of an operator is out of time: the operator is not."""
+    first = resumed("execute", context).trigger
+    theirs = {"job_id": first.job_id, "status": "timed_out", "failure": {"code": "DeadlineExceeded"}, "for": "theirs"}
+    again = resumed("execute_complete", context, theirs).trigger
+
+    assert again.job_id == first.job_id
+    assert not any(entry.operation == "terminate_job" for entry in local_batch.journal)
+
+
 @pytest.mark.parametrize("event", [ANOTHER, QUEUED, {}, "moment", None])
 def test_a_task_that_waits_for_the_quota_goes_on_waiting(local_batch: LocalBatch, context: Any, event: Any) -> None:
     local_batch.faults.add(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +16,10 @@ from attrs import asdict
 
 from airflow_provider_jobmanager import following
 from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.verdict import Verdict
 from airflow_provider_jobmanager.errors import AccountError, ConfigurationError
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+from airflow_provider_jobmanager.operators.outcome import is_news_of
 from airflow_provider_jobmanager.triggers import ending, job_manager
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from tests.triggers.running import Trigger, event_of, submit, until, verdict_of
@@ -196,6 +200,45 @@ async def test_a_defect_in_what_is_told_ends_nothing(monkeypatch: pytest.MonkeyP
     assert trigger.lines.count("exception: What happens meanwhile") == 1
 
 
+# -- whom an event is for ----------------------------------------------------------------------------------------
+
+
+def of_a_task(trigger: Trigger) -> Trigger:
+    """The trigger as a triggerer has it."""
+    trigger.task_instance = SimpleNamespace(id=uuid.UUID(int=1), task_id="t")
+    return trigger
+
+
+@pytest.mark.parametrize("command", ["exit 0", "exit 3"])
+async def test_an_event_says_whom_it_is_for(command: str) -> None:
+    submit("j", command)
+    event = await verdict_of(of_a_task(Trigger(job_id="j")))
+    plain = await verdict_of(Trigger(job_id="j"))
+    assert json.loads(json.dumps(event)) == event
+    assert event == plain | {"for": str(uuid.UUID(int=1))}
+    mine, theirs = (SimpleNamespace(id=uuid.UUID(int=number)) for number in (1, 2))
+    for job_id in ("j", None):
+        assert is_news_of(event, job_id, mine)
+        assert not is_news_of(event, job_id, theirs)
+    assert is_news_of(plain, "j", theirs)  # `dag.test()` says nothing of whom
+    assert not is_news_of(plain, "k", mine)
+    assert "for" not in Verdict.from_dict(event).as_dict()
+
+
+async def test_whom_an_event_is_for_is_no_part_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: dict[str, Any] = {}
+
+    async def push(_ti: Any, values: dict[str, Any], _log: Any) -> None:
+        pushed.update(values)
+
+    monkeypatch.setattr(job_manager, "push_xcoms", push)
+    submit("j")
+    event = await event_of(of_a_task(Trigger(job_id="j", end_from_trigger=True)))
+    assert isinstance(event, TaskSuccessEvent)
+    assert pushed["return_value"]["status"] == "succeeded"
+    assert not {"for", "told"} & set(pushed["return_value"])
+
+
 # -- deadlines ---------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +391,28 @@ async def test_ending_here_badly(
     trigger = Trigger(job_id="j", end_from_trigger=True, soft_fail=soft_fail)
     assert isinstance(await event_of(trigger), kind)
     assert trigger.lines.count("error: Job 'j' failed (JMComplete): job manager 'manager' exited with code 9") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [({"retries_follow": True}, TriggerEvent), ({"retries_follow": True, "soft_fail": True}, TaskSkippedEvent)],
+)
+async def test_out_of_time_a_task_with_retries_is_ended_for_good(arguments: Any, kind: type[TriggerEvent]) -> None:
+    """On a worker: a task that fails here is retried."""
+    submit("j", "sleep 60")
+    trigger = of_a_task(Trigger(job_id="j", end_from_trigger=True, deadline=time.time() + 0.5, **arguments))
+    event = await event_of(trigger)
+    assert type(event) is kind
+    if kind is TriggerEvent:
+        assert (event.payload["status"], event.payload["for"]) == ("timed_out", str(uuid.UUID(int=1)))
+
+
+@pytest.mark.skipif(not ending.AIRFLOW_3_3, reason="Airflow 3.2 fails a task on a worker only")
+@pytest.mark.parametrize("retries_follow", [False, True])
+async def test_what_is_retried_ends_here(retries_follow: bool) -> None:
+    submit("j", "exit 9")
+    trigger = Trigger(job_id="j", end_from_trigger=True, retries_follow=retries_follow)
+    assert isinstance(await event_of(trigger), TaskFailedEvent)
 
 
 async def test_airflow_3_2_fails_a_task_on_a_worker_where_it_has_retries(monkeypatch: pytest.MonkeyPatch) -> None:
