@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import warnings
 from datetime import timedelta
@@ -43,6 +42,9 @@ _TRIGGER = "airflow_provider_jobmanager.triggers.job_manager.AzureBatchJobManage
 _LOOK_PATIENCE = 10.0
 _AFTER_TIMEOUT = 60.0
 """Seconds after the sensor's timeout at which Airflow ends the deferral, should no triggerer have done it."""
+_LAST_WORD = 15.0
+_OWN_DEADLINE = "DeadlineExceeded"  # batch.stopping.DEADLINE, which a DAG file does not load
+_NO_TRIGGERER = "start_from_trigger waits in the triggerer, and deferrable=False forbids that."
 
 
 @frozen
@@ -75,7 +77,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         deferrable: wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``. Otherwise ``mode``
             is ``"poke"`` or ``"reschedule"`` as with any sensor, and ``poke_interval`` holds.
         start_from_trigger: begin in the triggerer, without any worker. Templates are rendered there from Airflow 3.3
-            on; with 3.2 and a template the task begins on a worker, with a warning.
+            on; with 3.2 and a template the task begins on a worker, with a warning. So do mapped tasks always.
         end_from_trigger: end in the triggerer too, without a worker. Default: as ``start_from_trigger``. On Airflow
             3.2 a failure goes back to a worker, because a task that failed in the triggerer would lose its retries.
         poll_interval: seconds between two looks while deferred.
@@ -86,8 +88,6 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("job_id", "job_schedule_id", "azure_batch_conn_id")
     operator_extra_links = links.LINKS
     ui_color = "#e6f2ff"
-    start_trigger_args = StartTriggerArgs(trigger_cls=_TRIGGER, next_method="execute_complete")
-    start_from_trigger = False
 
     def __init__(
         self,
@@ -125,6 +125,23 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         self._linked = False
         if start_from_trigger:
             self._start_from_trigger()
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map as any operator does. Airflow can begin no mapped task in the triggerer: it begins on a worker, then."""
+        if kwargs.pop("start_from_trigger", False):
+            # What Airflow takes from here for the trigger would be the same for all, and lacks what is mapped.
+            if kwargs.get("deferrable") is False:
+                raise ConfigurationError(f"Task {kwargs.get('task_id')!r}: {_NO_TRIGGERER}")
+            end_from_trigger = kwargs.get("end_from_trigger")
+            kwargs |= {"deferrable": True, "end_from_trigger": True if end_from_trigger is None else end_from_trigger}
+            warnings.warn(
+                f"Task {kwargs.get('task_id')!r}: a mapped task can't start from the trigger; each begins on a worker "
+                "and waits in the triggerer.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return super().partial(**kwargs)
 
     @cached_property
     def hook(self) -> AzureBatchJobManagerHook:
@@ -224,11 +241,16 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             )
             return
         self.start_from_trigger = True
-        # Replaced, not changed: it is the attribute of the class.
-        self.start_trigger_args = dataclasses.replace(
-            self.start_trigger_args,
-            trigger_kwargs={**arguments, "deferral_margin": _AFTER_TIMEOUT},
-            timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
+        longest = self.timeout + _AFTER_TIMEOUT
+        # Airflow ends the deferral at the task's execution_timeout too. Both count from the task's start, which the
+        # trigger learns only from the time when that will be.
+        limit = longest if self.execution_timeout is None else min(longest, self.execution_timeout.total_seconds())
+        margin = max(limit - self.timeout, min(_LAST_WORD, limit / 4))
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=_TRIGGER,
+            next_method="execute_complete",
+            trigger_kwargs={**arguments, "deferral_margin": margin},
+            timeout=timedelta(seconds=longest),
         )
 
     def _look(self, context: Context) -> _Sighting:

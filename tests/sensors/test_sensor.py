@@ -102,8 +102,58 @@ def test_starting_in_the_triggerer_hands_over_everything() -> None:
         True,
     )
     AzureBatchJobManagerTrigger(**kwargs)
-    assert AzureBatchJobManagerSensor.start_trigger_args.trigger_kwargs is None
+    assert AzureBatchJobManagerSensor.start_trigger_args is None
     assert a_sensor().start_from_trigger is False
+
+
+@pytest.mark.parametrize(
+    ("timeout", "execution_timeout", "waits"),
+    [
+        (3600, None, 3600),
+        (5, None, 5),
+        (3600, 50, 37.5),  # three quarters of what there is
+        (3600, 20, 15),
+        (3600, 1800, 1785),
+        (3600, 3600, 3585),
+        (3600, 3630, 3600),
+        (3600, 7200, 3600),
+    ],
+)
+async def test_starting_in_the_triggerer_the_time_counts_from_the_tasks_start(
+    timeout: float, execution_timeout: float | None, waits: float
+) -> None:
+    limits = {} if execution_timeout is None else {"execution_timeout": timedelta(seconds=execution_timeout)}
+    arguments = a_sensor(start_from_trigger=True, timeout=timeout, **limits).start_trigger_args
+    trigger = AzureBatchJobManagerTrigger(**arguments.trigger_kwargs)
+    # As the scheduler does, which takes the shorter one.
+    ends = min([arguments.timeout, *limits.values()])
+    trigger.timeout_after = datetime.now(timezone.utc) + ends
+    assert trigger._remaining() == pytest.approx(waits, abs=1)
+
+
+def test_mapped_tasks_begin_on_a_worker_and_wait_in_the_triggerer() -> None:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+        with pytest.warns(UserWarning, match="Task 'm': a mapped task can't start from the trigger"):
+            partial = AzureBatchJobManagerSensor.partial(task_id="m", start_from_trigger=True)
+        mapped = partial.expand(job_id=["a", "b"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            AzureBatchJobManagerSensor.partial(task_id="plain").expand(job_id=["a"])
+        with pytest.raises(ConfigurationError, match=r"Task 'w': .*deferrable=False forbids that"):
+            AzureBatchJobManagerSensor.partial(task_id="w", start_from_trigger=True, deferrable=False)
+    back = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    for name in ("m", "plain"):
+        assert (back.get_task(name).start_from_trigger, back.get_task(name).start_trigger_args) == (False, None)
+    assert mapped.partial_kwargs["deferrable"] is True
+    sensor = mapped.unmap({"job_id": "b"})
+    assert (sensor.job_id, sensor.deferrable, sensor.end_from_trigger) == ("b", True, True)
+
+
+def test_default_args_do_not_start_mapped_tasks_from_the_trigger() -> None:
+    with DAG("d", schedule=None, default_args={"start_from_trigger": True}):
+        mapped = AzureBatchJobManagerSensor.partial(task_id="m").expand(job_id=["a"])
+    assert (mapped.start_from_trigger, mapped.start_trigger_args) == (False, None)
+    assert mapped.unmap({"job_id": "a"}).deferrable is True
 
 
 def test_the_job_of_an_earlier_task() -> None:
