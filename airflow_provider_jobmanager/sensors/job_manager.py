@@ -17,7 +17,13 @@ from attrs import frozen
 
 from airflow_provider_jobmanager.batch.ids import followed_id
 from airflow_provider_jobmanager.batch.values import templated
-from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceUnavailable
+from airflow_provider_jobmanager.batch.verdict import Verdict, moment
+from airflow_provider_jobmanager.errors import (
+    ConfigurationError,
+    JobManagerError,
+    JobOutcomeError,
+    ServiceUnavailable,
+)
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.operators.outcome import (
     is_news_of,
@@ -27,6 +33,7 @@ from airflow_provider_jobmanager.operators.outcome import (
 )
 from airflow_provider_jobmanager.operators.times import check_seconds
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
+from airflow_provider_jobmanager.sensors import followed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_jobmanager.batch.calls import Json
-    from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor
+    from airflow_provider_jobmanager.batch.verdict import WaitFor
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
 _RENDERS_IN_TRIGGERER = tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 3)
@@ -53,12 +60,10 @@ class _Sighting:
 
     Attributes:
         job_id: the job, empty while a schedule has made none.
-        job: as the service describes it, None when it is not there.
         verdict: None while the job goes on.
     """
 
     job_id: str
-    job: Json | None = None
     verdict: Verdict | None = None
 
 
@@ -68,12 +73,14 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
     Args:
         job_id: the job; templated. Exactly one of this and ``job_schedule_id``.
         job_schedule_id: follow the newest job of this schedule; templated. Which one that is, is asked once, when the
-            wait begins; a schedule that has made no job yet is waited for.
+            wait begins; a schedule that has made no job yet is waited for. (In the mode ``"reschedule"`` with Airflow
+            3.2, which keeps nothing between two pokes, each poke asks; the sensor warns of it.)
         azure_batch_conn_id: connection to the Batch account; templated.
         wait_for: the end of the whole ``"job"`` (as ``killJobOnCompletion`` causes it), or of the ``"job_manager"``.
         children: ``"count"`` or ``"ignore"`` failed child tasks of an otherwise succeeded job. Default: they count when
             the job's ``killJobOnCompletion`` is false, since then nobody but the job's tasks says how it went.
-        job_must_exist: False waits for a job that is not there yet; True fails when it is not there.
+        job_must_exist: False waits for a job that is not there yet; True fails when it is not there. A job that was
+            there and is not any more is lost. (Not so in the mode ``"reschedule"`` with Airflow 3.2: as above.)
         deferrable: wait in the triggerer. Default: Airflow's ``[operators] default_deferrable``. Otherwise ``mode``
             is ``"poke"`` or ``"reschedule"`` as with any sensor, and ``poke_interval`` holds.
         start_from_trigger: begin in the triggerer, without any worker. Templates are rendered there from Airflow 3.3
@@ -122,6 +129,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         self._check_arguments(start_from_trigger=start_from_trigger)
         self._blind_since: float | None = None
         self._seen: str | None = None
+        self._created_at: str | None = None
+        self._deadline: float | None = None
         self._linked = False
         if start_from_trigger:
             self._start_from_trigger()
@@ -176,16 +185,33 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
                 return self._finish(sighting.verdict)
         except ServiceUnavailable as error:
             self.log.warning("The Batch service can't be asked at the moment: %s Waiting in the triggerer.", error)
-            sighting = _Sighting(self.job_id or "")
+            sighting = _Sighting(self._seen or self.job_id or "")
         except JobManagerError as error:
             raise self._softened(error) from error
         return self._defer(sighting)
 
-    def execute_complete(self, context: Context, event: dict[str, Any], job_id: str | None = None) -> Any:
-        """Take up the verdict that the trigger brought; of ``job_id``, unless ``dag.test()`` lost it."""
-        followed = job_id or self.job_id
-        if not is_news_of(event, followed):
-            self.log.info("What a trigger brought is not of job %s: going on.", followed)
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any],
+        job_id: str | None = None,
+        created_at: str | None = None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Take up the verdict that the trigger brought.
+
+        Args:
+            context: Airflow's.
+            event: what it brought.
+            job_id: the job that was followed when the task was deferred; None when ``dag.test()`` lost it.
+            created_at: when that job was created; None while nobody has seen it.
+            deadline: when the wait ends, in seconds since the epoch.
+        """
+        if not is_news_of(event, job_id or self.job_id, context["ti"]):
+            self.log.info("What a trigger brought is not for this task (job %s): going on.", job_id or self.job_id)
+            if created_at or self._followed == "job_schedule_id":
+                self._seen, self._created_at = job_id or None, created_at
+            self._deadline = deadline
             return self.execute(context)
         try:
             return self._finish(verdict_of_event(event))
@@ -200,15 +226,16 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         arguments = self._trigger_arguments()
         if sighting.job_id:
             arguments |= {"job_id": sighting.job_id, "job_schedule_id": ""}
-        if sighting.job is not None:
+        if self._seen:
             # It is there: should it go, also while no triggerer runs, it is lost.
-            arguments |= {"created_at": sighting.job.get("creationTime"), "job_must_exist": True}
-        trigger = AzureBatchJobManagerTrigger(**arguments, deadline=time.time() + self.timeout)
+            arguments |= {"created_at": self._created_at, "job_must_exist": True}
+        now = time.time()
+        deadline = now + self.timeout if self._deadline is None else self._deadline
         return self.defer(
-            trigger=trigger,
+            trigger=AzureBatchJobManagerTrigger(**arguments, deadline=deadline),
             method_name="execute_complete",
-            kwargs={"job_id": sighting.job_id},
-            timeout=timedelta(seconds=self.timeout + _AFTER_TIMEOUT),
+            kwargs={"job_id": sighting.job_id, "created_at": self._created_at, "deadline": deadline},
+            timeout=timedelta(seconds=max(0.0, deadline - now) + _AFTER_TIMEOUT),
         )
 
     @property
@@ -258,6 +285,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         from airflow_provider_jobmanager.batch.patience import Patience  # noqa: PLC0415 - as above
 
         self._settle_id()
+        self._recall(context)
         patience = Patience(seconds=_LOOK_PATIENCE)
         job_id = self._seen or self.job_id
         if not job_id:
@@ -272,7 +300,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         if job is None and not self.job_must_exist and not self._seen:
             self.log.info("Job %s is not there yet.", job_id)
             return _Sighting(job_id)
-        self._seen = job_id
+        if job is not None and _is_later(job, self._created_at):
+            return _Sighting(job_id, Verdict(job_id, "lost"))  # another one has the id
         verdict = self.hook.perform(
             flows.read_verdict(
                 job_id,
@@ -282,7 +311,27 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
                 patience=patience,
             )
         )
-        return _Sighting(job_id, job, verdict)
+        if job is not None:
+            self._see(context, job)
+        elif verdict is not None and verdict.status == "lost" and not self._seen:
+            verdict = verdict.evolve(never_seen=True)
+        return _Sighting(job_id, verdict)
+
+    def _see(self, context: Context, job: Json) -> None:
+        """The job is there: from now on it is this one that is followed."""
+        if self._seen is None or self._created_at is None:
+            self._seen, self._created_at = str(job["id"]), job.get("creationTime")
+            if self._pokes_anew:
+                followed.keep(context, self._seen, self._created_at, self.log)
+
+    def _recall(self, context: Context) -> None:
+        if self._pokes_anew and self._seen is None and (kept := followed.kept(context)) is not None:
+            self._seen, self._created_at = kept
+
+    @property
+    def _pokes_anew(self) -> bool:
+        """Whether each poke is made in a process of its own."""
+        return self.reschedule and not self.deferrable
 
     def _settle_id(self) -> None:
         """See that a template has come to an id."""
@@ -325,7 +374,20 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             except ConfigurationError as error:
                 raise self._wrong(str(error)) from None
         if start_from_trigger and not self.deferrable:
-            raise self._wrong("start_from_trigger waits in the triggerer, and deferrable=False forbids that.")
+            raise self._wrong(_NO_TRIGGERER)
+        if self._pokes_anew and not followed.LASTS and (self.job_schedule_id is not None or not self.job_must_exist):
+            what = "a job that came and was deleted" if self.job_schedule_id is None else "the job that it began with"
+            warnings.warn(
+                f"Task {self.task_id!r}: with Airflow 3.2 a sensor in the mode 'reschedule' knows at no poke {what}; "
+                "use deferrable=True or the mode 'poke', or Airflow 3.3.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _wrong(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"Task {self.task_id!r}: {what}")
+
+
+def _is_later(job: Json, created_at: str | None) -> bool:
+    created, known = moment(job.get("creationTime")), moment(created_at)
+    return created is not None and known is not None and created > known

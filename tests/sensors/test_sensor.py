@@ -7,6 +7,7 @@ import json
 import warnings
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pytest
 from airflow.sdk import DAG, XComArg, task
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 class Instance:
     """What a sensor asks of its task instance."""
 
+    def __init__(self, ti_id: str | None = None) -> None:
+        if ti_id is not None:
+            self.id = ti_id
+
     def xcom_push(self, key: str, value: Any) -> None:
         assert json.dumps({key: value})
 
@@ -45,6 +50,14 @@ class Instance:
 
 
 CONTEXT: Any = {"ti": Instance()}
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store."""
+
+    def set(self, key: str, value: Any) -> None:
+        assert json.dumps(value)
+        self[key] = value
 
 
 def a_sensor(**arguments: Any) -> AzureBatchJobManagerSensor:
@@ -264,8 +277,9 @@ class TestLooking:
         assert deferred(sensor).trigger.job_id == "20260131"
 
     def test_a_job_that_is_not_there(self) -> None:
-        with pytest.raises(JobLost):
-            a_sensor(deferrable=True).execute(CONTEXT)
+        for deferrable in (True, False):
+            with pytest.raises(JobLost, match=r"Job 'j' is not there\.\n.*job_must_exist=False"):
+                a_sensor(deferrable=deferrable).execute(CONTEXT)
         assert deferred(a_sensor(deferrable=True, job_must_exist=False)).trigger.job_must_exist is False
 
     async def test_there_and_back(self) -> None:
@@ -347,11 +361,10 @@ def test_an_event_of_another_job_ends_nothing(event: Any) -> None:
     """Airflow may give a trigger the number of one that ended, whose last word then arrives here."""
     submit("j", "sleep 60")
     submit("another", "false")
-    first = deferred(sensor := a_sensor(deferrable=True))
-    assert first.kwargs == {"job_id": "j"}
+    first = deferred(a_sensor(deferrable=True))
     with pytest.raises(TaskDeferred) as again:
-        sensor.execute_complete(CONTEXT, event, **first.kwargs)
-    assert again.value.trigger.job_id == "j"
+        a_sensor(deferrable=True).execute_complete(CONTEXT, event, **first.kwargs)
+    assert again.value.trigger.serialize() == first.trigger.serialize()  # the deadline, too
 
 
 def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,9 +378,10 @@ def test_a_connection_that_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclasses.dataclass
 class Schedule:
-    """A service with one schedule, whose newest job is completed."""
+    """A service with one schedule, whose jobs are all completed, or all active."""
 
     recent: str | None
+    completed: bool = True
 
     def answer(self, request: Request) -> Reply:
         if request.path == "/jobschedules/nightly":
@@ -375,16 +389,17 @@ class Schedule:
             return Reply(200, {"id": "nightly", "state": "active", "executionInfo": info})
         if request.path.startswith("/jobschedules/"):
             return error(404, "JobScheduleNotFound")
+        listed = request.path == "/jobs"
         job = {
-            "id": self.recent,
-            "state": "completed",
+            "id": self.recent if listed else unquote(request.path.removeprefix("/jobs/").removesuffix("/tasks")),
+            "state": "completed" if self.completed else "active",
             "creationTime": "2026-01-01T00:00:00Z",
             "stateTransitionTime": "2026-01-01T01:00:00Z",
-            "executionInfo": {"terminateReason": "AllTasksComplete"},
+            "executionInfo": {"terminateReason": "AllTasksComplete"} if self.completed else {},
         }
-        return Reply(
-            200, {"value": [job] if "eq" in request.query["$filter"] else []} if request.path == "/jobs" else job
-        )
+        if request.path.endswith("/tasks"):
+            return Reply(200, {"value": []})
+        return Reply(200, {"value": [job] if "eq" in request.query["$filter"] else []} if listed else job)
 
 
 @pytest.fixture
@@ -425,3 +440,93 @@ async def test_a_schedule_that_has_made_no_job_yet(schedule: Schedule, monkeypat
 def test_a_schedule_that_is_not_there(schedule: Schedule) -> None:
     with pytest.raises(ServiceRefused, match="JobScheduleNotFound"):
         a_sensor(job_id=None, job_schedule_id="weekly", deferrable=True).execute(CONTEXT)
+
+
+async def test_a_sensor_that_was_handed_another_tasks_event_goes_on_with_its_own_job(schedule: Schedule) -> None:
+    """Though the schedule has made another one meanwhile."""
+    schedule.completed = False
+    first = deferred(a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True))
+    schedule.recent = "nightly:job-8"
+    with pytest.raises(TaskDeferred) as again:
+        a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True).execute_complete(
+            CONTEXT, {"job_id": "another", "status": "failed"}, **first.kwargs
+        )
+    assert again.value.trigger.serialize() == first.trigger.serialize()
+    assert again.value.trigger.job_id == "nightly:job-7"
+
+
+def test_a_sensor_that_knows_no_job_yet_takes_only_what_is_for_it(schedule: Schedule) -> None:
+    schedule.recent = None
+    context: Any = {"ti": Instance("ours")}
+    event = {"job_id": "another", "status": "succeeded", "for": "theirs"}
+
+    def resumed(event: dict[str, Any]) -> Any:
+        sensor = a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True)
+        return sensor.execute_complete(context, event, job_id="")
+
+    with pytest.raises(TaskDeferred):
+        resumed(event)
+    assert resumed(event | {"for": "ours"})["job_id"] == "another"
+    assert "for" not in resumed(event | {"for": "ours"})
+
+
+# -- rescheduled: each poke in a process of its own --------------------------------------------------------------
+
+
+def rescheduled(context: Any, **arguments: Any) -> Any:
+    """One poke; its result, or "later"."""
+    sensor = a_sensor(**{"deferrable": False, "mode": "reschedule", "poke_interval": 60, **arguments})
+    try:
+        return sensor.execute(context)
+    except AirflowRescheduleException:
+        return "later"
+
+
+def test_a_rescheduled_sensor_keeps_to_the_job_that_it_began_with(schedule: Schedule) -> None:
+    context: Any = {"ti": Instance("first"), "task_state_store": Store()}
+    nightly = {"job_id": None, "job_schedule_id": "nightly"}
+    schedule.completed = False
+    assert rescheduled(context, **nightly) == "later"
+    schedule.recent = "nightly:job-8"
+    assert rescheduled(context, **nightly) == "later"
+    schedule.completed = True
+    assert rescheduled(context, **nightly)["job_id"] == "nightly:job-7"
+    # A retry is another wait.
+    context["ti"] = Instance("second")
+    assert rescheduled(context, **nightly)["job_id"] == "nightly:job-8"
+
+
+def test_a_rescheduled_sensor_notices_that_its_job_was_deleted(local_batch: LocalBatch) -> None:
+    context: Any = {"ti": Instance("first"), "task_state_store": Store()}
+    assert rescheduled(context, job_must_exist=False) == "later"
+    submit("j", "sleep 60")
+    assert rescheduled(context, job_must_exist=False) == "later"
+    local_batch.engine.reset()
+    with pytest.raises(JobLost, match="deleted while it was followed"):
+        rescheduled(context, job_must_exist=False)
+    submit("j", "sleep 60")  # another job of the same id
+    with pytest.raises(JobLost, match="deleted while it was followed"):
+        rescheduled(context, job_must_exist=False)
+
+
+def test_a_store_that_keeps_nothing_stops_no_poke(schedule: Schedule) -> None:
+    class Full(Store):
+        def set(self, key: str, value: Any) -> None:
+            raise RuntimeError("no room")
+
+    schedule.completed = False
+    assert rescheduled({"ti": Instance("a"), "task_state_store": Full()}, job_id="nightly:job-7") == "later"
+
+
+@pytest.mark.parametrize("arguments", [{"job_id": None, "job_schedule_id": "nightly"}, {"job_must_exist": False}])
+def test_airflow_3_2_cannot_keep_what_a_rescheduled_sensor_follows(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("airflow_provider_jobmanager.sensors.followed.LASTS", False)
+    with pytest.warns(UserWarning, match="with Airflow 3.2 a sensor in the mode 'reschedule' knows at no poke"):
+        a_sensor(deferrable=False, mode="reschedule", **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        a_sensor(deferrable=True, mode="reschedule", **arguments)
+        a_sensor(deferrable=False, mode="poke", **arguments)
+        a_sensor(deferrable=False, mode="reschedule")
