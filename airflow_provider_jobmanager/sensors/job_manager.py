@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow import __version__
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 from attrs import frozen
 
@@ -86,7 +86,8 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         start_from_trigger: begin in the triggerer, without any worker. Templates are rendered there from Airflow 3.3
             on; with 3.2 and a template the task begins on a worker, with a warning. So do mapped tasks always.
         end_from_trigger: end in the triggerer too, without a worker. Default: as ``start_from_trigger``. On Airflow
-            3.2 a failure goes back to a worker, because a task that failed in the triggerer would lose its retries.
+            3.2 a failure goes back to a worker, because a task that failed in the triggerer would lose its retries; and
+            with retries the end of the sensor's own ``timeout`` does, because that is not retried.
         poll_interval: seconds between two looks while deferred.
         out_of_sight: seconds without any usable answer of the service after which the task fails. In the mode
             ``"reschedule"`` the sensor's ``timeout`` alone holds.
@@ -255,6 +256,7 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             "out_of_sight": self.out_of_sight,
             "end_from_trigger": self.end_from_trigger,
             "soft_fail": self.soft_fail or self.never_fail,
+            "retries_follow": bool(self.retries),
         }
 
     def _start_from_trigger(self) -> None:
@@ -356,7 +358,14 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         return verdict.as_dict()
 
     def _softened(self, error: JobManagerError) -> Exception:
-        return AirflowSkipException(str(error)) if self.soft_fail or self.never_fail else error
+        if self.soft_fail or self.never_fail:
+            return AirflowSkipException(str(error))
+        if isinstance(error, JobOutcomeError) and (error.verdict.failure or {}).get("code") == _OWN_DEADLINE:
+            # As when poking: Airflow does not retry it. A job that the service itself timed out is another matter.
+            timeout = AirflowSensorTimeout(str(error))
+            vars(timeout).update(verdict=error.verdict, report=error.report)
+            return timeout
+        return error
 
     def _check_arguments(self, *, start_from_trigger: bool) -> None:
         """Find at parse time what can be known then."""

@@ -25,6 +25,8 @@ with DAG("no_worker", schedule=None, params={"well": "", "badly": "", "endless":
     AzureBatchJobManagerSensor(task_id="badly", job_id="{{ params.badly }}", **retries, **shared)
     AzureBatchJobManagerSensor(task_id="softly", job_id="{{ params.badly }}", soft_fail=True, **shared)
     AzureBatchJobManagerSensor(task_id="endless", job_id="{{ params.endless }}", timeout=5, **shared)
+    AzureBatchJobManagerSensor(task_id="late", job_id="{{ params.endless }}", timeout=5, **retries, **shared)
+    AzureBatchJobManagerSensor.partial(task_id="mapped", **shared).expand(job_id=["{{ params.well }}"])
     AzureBatchJobManagerSensor(task_id="resumed", job_id="{{ params.well }}", end_from_trigger=False, **shared)
 """
 
@@ -50,21 +52,25 @@ def test_no_worker_is_needed(airflow: AirflowHome) -> None:
         "badly": "failed",
         "softly": "skipped",
         "endless": "failed",
+        "late": "failed",
+        "mapped": "success",
         "resumed": "success",
     }
     assert airflow.api.xcoms("no_worker", run, "well")["return_value"]["exit_code"] == 0
     assert any("no-worker-well" in (link or "") for link in airflow.api.extra_links("no_worker", run, "well").values())
     assert tasks["badly"].try_number == 2  # a failure in the triggerer has its retries
+    assert tasks["late"].try_number == 1  # that the sensor is out of time is final
+    assert "AirflowSensorTimeout" in airflow.api.log("no_worker", run, "late", 1)
     said = airflow.api.log("no_worker", run, "badly", 1)
     assert "Following job no-worker-badly on http://127.0.0.1" in said
     assert "job manager 'manager' exited with code 7" in said
     assert "DeadlineExceeded" in airflow.api.log("no_worker", run, "endless", 1)
     assert "failed (JMComplete)" in airflow.api.log("no_worker", run, "softly", 1)
 
-    # Who ran on a worker left its name; only the one that is resumed there did.
+    # Who ran on a worker left its name: who begins, is resumed, or fails for good there.
     hosts = {
         one["task_id"]: one["hostname"]
         for one in airflow.api.request("GET", f"/dags/no_worker/dagRuns/{run}/taskInstances")["task_instances"]
     }
-    assert {name for name, host in hosts.items() if host} == {"resumed"}
+    assert {name for name, host in hosts.items() if host} == {"resumed", "mapped", "late"}
     assert airflow.api.xcoms("no_worker", run, "resumed")["return_value"]["exit_code"] == 0

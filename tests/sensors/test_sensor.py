@@ -21,6 +21,7 @@ from airflow_provider_jobmanager.errors import (
     JobFailed,
     JobLost,
     JobManagerError,
+    JobTimedOut,
     ServiceRefused,
     ServiceUnavailable,
 )
@@ -301,6 +302,36 @@ class TestLooking:
             a_sensor(deferrable=False, timeout=1).execute(CONTEXT)
         with pytest.raises(AirflowSkipException):
             a_sensor(deferrable=False, timeout=1, soft_fail=True).execute(CONTEXT)
+
+    def test_a_later_job_of_the_same_id_is_another_job(self) -> None:
+        job = submit("j", "sleep 60")
+        sensor = a_sensor(deferrable=False)
+        assert not sensor.poke(CONTEXT).is_done
+        sensor._created_at = "2001-01-01T00:00:00Z"
+        with pytest.raises(JobLost, match="deleted while it was followed"):
+            sensor.poke(CONTEXT)
+        sensor._created_at = job["creationTime"]
+        assert not sensor.poke(CONTEXT).is_done
+
+    @pytest.mark.parametrize("code", [None, "soft_fail", "never_fail"])
+    async def test_deferred_until_its_own_timeout(self, code: str | None) -> None:
+        """As when poking: Airflow does not retry it."""
+        submit("j", "sleep 60")
+        sensor = a_sensor(deferrable=True, timeout=1, poll_interval=0.1, **({code: True} if code else {}))
+        pause = deferred(sensor)
+        event = await event_of(pause.trigger)
+        with pytest.raises(AirflowSkipException if code else AirflowSensorTimeout, match="ran out of time") as caught:
+            sensor.execute_complete(CONTEXT, event.payload, **pause.kwargs)
+        assert "deadline of the Airflow task passed; the job was left alone" in str(caught.value)
+        if code is None:
+            assert caught.value.verdict.status == "timed_out"
+
+    async def test_a_job_that_the_service_timed_out(self) -> None:
+        submit("j", "sleep 60", constraints={"maxWallClockTime": "PT1S"})
+        sensor = a_sensor(deferrable=True, poll_interval=0.1)
+        event = await event_of(deferred(sensor).trigger)
+        with pytest.raises(JobTimedOut, match="MaxWallClockTimeExpiry"):
+            sensor.execute_complete(CONTEXT, event.payload)
 
     def test_rescheduling(self) -> None:
         submit("j", "sleep 60")
