@@ -44,7 +44,6 @@ VERDICT_SELECT = (
 MANAGER_SELECT = ("id", "state", "stateTransitionTime", "executionInfo", "nodeInfo")
 """Task members that a verdict needs."""
 
-
 CHILDREN_READ = 10_000
 """Failed children that are read: ten pages. Their number alone matters, and beyond this only that it is large."""
 

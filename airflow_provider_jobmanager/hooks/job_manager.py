@@ -142,7 +142,10 @@ class AzureBatchJobManagerHook(BaseHook):
             children_count: whether failed children make an otherwise succeeded job fail; None for when the job outlives
                 its manager (its ``killJobOnCompletion`` is false).
         """
-        return self.perform(flows.read_verdict(job_id, wait_for=wait_for, children_count=children_count))
+        verdict = self.perform(flows.read_verdict(job_id, wait_for=wait_for, children_count=children_count))
+        if verdict is not None and verdict.status == "lost":
+            return verdict.evolve(never_seen=True)  # it is not there, and nobody followed it
+        return verdict
 
     def test_connection(self) -> tuple[bool, str]:
         """One cheap authorised request, tried once; says who we are to which account, or what to change."""

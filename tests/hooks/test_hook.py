@@ -24,6 +24,7 @@ def test_the_verdict_on_a_job() -> None:
     assert (verdict.status, verdict.exit_code) == ("failed", 3)
     assert (gone := hook.get_verdict("never"))
     assert gone.status == "lost"
+    assert gone.summary() == "Job 'never' is not there."
     hook.client.close()
 
 
