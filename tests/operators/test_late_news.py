@@ -31,9 +31,9 @@ def test_a_task_that_follows_a_job_goes_on_following_it(local_batch: LocalBatch,
 
 def test_another_tasks_last_word_on_the_same_job_ends_nothing(local_batch: LocalBatch, context: Any) -> None:
     """A sensor that follows the job of an operator is out of time: the operator is not."""
-    first = resumed("execute", context).trigger
+    first = deferred("execute", context).trigger
     theirs = {"job_id": first.job_id, "status": "timed_out", "failure": {"code": "DeadlineExceeded"}, "for": "theirs"}
-    again = resumed("execute_complete", context, theirs).trigger
+    again = deferred("execute_complete", context, event=theirs).trigger
 
     assert again.job_id == first.job_id
     assert not any(entry.operation == "terminate_job" for entry in local_batch.journal)
