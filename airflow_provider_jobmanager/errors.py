@@ -113,14 +113,26 @@ class ServiceRefused(ServiceError):  # noqa: N818 - reads as what happened
 
     def with_hint(self, hint: str) -> ServiceRefused:
         """The same refusal, and what to change."""
-        return type(self)(**{**self.__dict__, "hint": hint})
+        return self._changed(hint=hint)
 
     def without_id(self) -> ServiceRefused:
         """The same refusal without the id of the request, which differs each time."""
-        return type(self)(**{**self.__dict__, "request_id": ""})
+        return self._changed(request_id="")
+
+    def _changed(self, **changes: Any) -> ServiceRefused:
+        changed = type(self)(**{**self._said(), **changes})
+        changed.__dict__.update(self._notes())
+        return changed
+
+    def _said(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "__notes__"}
+
+    def _notes(self) -> dict[str, Any]:
+        """What ``add_note`` left among the attributes."""
+        return {"__notes__": list(self.__dict__["__notes__"])} if "__notes__" in self.__dict__ else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_refused, (type(self), dict(self.__dict__))
+        return _rebuild_refused, (type(self), self._said()), self._notes()
 
 
 def _rebuild_refused(cls: type[ServiceRefused], state: dict[str, Any]) -> ServiceRefused:
