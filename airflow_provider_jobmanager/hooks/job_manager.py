@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
+from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.connection import account_of
 from airflow_provider_jobmanager.errors import JobManagerError
 from airflow_provider_jobmanager.provider_info import CONN_TYPE, DEFAULT_CONN_ID
@@ -75,6 +76,9 @@ class AzureBatchJobManagerHook(BaseHook):
         """Run a conversation to its end."""
         return self.client.perform(flow)
 
+    def _ask(self, call: calls.Call) -> Any:
+        return self.perform(patiently(call, Patience())).data
+
     def create_job(self, body: Mapping[str, Any], owner: Owner) -> submitting.Submission:
         """Create a job, or go on with it when this very try has created it already.
 
@@ -89,15 +93,15 @@ class AzureBatchJobManagerHook(BaseHook):
 
     def get_job(self, job_id: str, select: tuple[str, ...] = ()) -> Json:
         """The job as the service describes it (wire names), only the members of ``select`` when given."""
-        return dict(self.client.call(calls.get("jobs", job_id, select=select)).data)
+        return dict(self._ask(calls.get("jobs", job_id, select=select)))
 
     def get_task(self, job_id: str, task_id: str, select: tuple[str, ...] = ()) -> Json:
         """A task of a job likewise; the job manager is an ordinary task under its id."""
-        return dict(self.client.call(calls.get("jobs", job_id, "tasks", task_id, select=select)).data)
+        return dict(self._ask(calls.get("jobs", job_id, "tasks", task_id, select=select)))
 
     def list_tasks(self, job_id: str, select: tuple[str, ...] = ()) -> list[Json]:
         """All tasks of a job, the manager among them."""
-        return list(self.client.call(calls.rows("jobs", job_id, "tasks", select=select)).data)
+        return list(self._ask(calls.rows("jobs", job_id, "tasks", select=select)))
 
     def terminate_job(
         self, job_id: str, reason: str, owner: Owner | None = None, *, created_at: str | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_jobmanager.batch import calls, flows
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from tests.triggers.running import submit, wait_until_completed
+
+if TYPE_CHECKING:
+    from airflow_provider_jobmanager.local import LocalBatch
 
 pytestmark = pytest.mark.usefixtures("local_batch")
 
@@ -25,6 +28,22 @@ def test_the_verdict_on_a_job() -> None:
     assert (gone := hook.get_verdict("never"))
     assert gone.status == "lost"
     assert gone.summary() == "Job 'never' is not there."
+    hook.client.close()
+
+
+@pytest.mark.parametrize("operation", ["get_job", "get_task", "list_tasks"])
+def test_a_service_that_is_busy_is_asked_again(operation: str, local_batch: LocalBatch) -> None:
+    hook = AzureBatchJobManagerHook()
+    submit("j", "sleep 60")
+    local_batch.faults.add(operation=operation, times=2, then="answer", status=503)
+
+    found = {
+        "get_job": lambda: [hook.get_job("j", select=("id",))],
+        "get_task": lambda: [hook.get_task("j", "manager", select=("id",))],
+        "list_tasks": lambda: hook.list_tasks("j", select=("id",)),
+    }[operation]()
+
+    assert [each["id"] for each in found] == ["j" if operation == "get_job" else "manager"]
     hook.client.close()
 
 
