@@ -66,8 +66,8 @@ class Account:
 
     @property
     def name(self) -> str:
-        """The account's name."""
-        return self.credential.account_name or (urlsplit(self.endpoint).hostname or "").split(".")[0]
+        """The account's name; empty when nobody tells it, as with a custom host name and Entra ID."""
+        return self.credential.account_name
 
     @property
     def fingerprint(self) -> str:
@@ -122,7 +122,7 @@ class Account:
             # Of the environment, proxies and certificates count, found once: with all of it a netrc file's entry would
             # take the place of our Authorization, and aiohttp would ask for proxy and netrc in a thread each time.
             "use_env_settings": False,
-            "proxies": _proxies(self.endpoint),
+            "proxies": self._named(lambda: _proxies(self.endpoint)),
         }
 
 
@@ -322,11 +322,31 @@ def _json(body: bytes, status: int, call: Call) -> Any:
 
 
 def _proxies(endpoint: str) -> dict[str, str]:
-    """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none."""
+    """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none.
+
+    Raises:
+        AccountError: it is no address. The clients would say so too, and tell its password.
+    """
     parts = urlsplit(endpoint)
     found = {} if proxy_bypass(parts.hostname or "") else getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
-    return {parts.scheme: proxy} if proxy else {}
+    return {parts.scheme: _proxy_address(proxy)} if proxy else {}
+
+
+def _proxy_address(proxy: str) -> str:
+    # A host without a scheme is common, and the synchronous client takes it for one of HTTP.
+    address = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(address)
+        sound = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise AccountError(
+            "the proxy that the environment names for it (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) is no address such as "
+            "http://user:password@host:port."
+        )
+    return address
 
 
 def _quieten() -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_jobmanager.batch.secrets import redact
+from airflow_provider_jobmanager.batch.secrets import redact, redact_text
 from airflow_provider_jobmanager.credentials import first_line
 from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceRefused, ServiceUnavailable
 
@@ -91,7 +91,8 @@ def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
     said = body if isinstance(body, dict) else {}
     code = str(said.get("code") or "")
     text = (said.get("message") or {}).get("value") if isinstance(said.get("message"), dict) else None
-    message = str(text or "").partition("\nRequestId:")[0].strip()
+    # The service repeats values of the request, a shared access signature among them.
+    message = redact_text(str(text or "").partition("\nRequestId:")[0].strip())
     transient = status in _TRY_AGAIN or (
         status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
     )
@@ -100,7 +101,6 @@ def _refusal(error: Any, call: Call, account: Account) -> ServiceError:
         return ServiceUnavailable(
             f"{call}: HTTP {status}, {what}", status=status, code=code, retry_after=_retry_after(response.headers)
         )
-    # The service repeats values of the request, a shared access signature among them.
     given = said.get("values")
     pairs = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
     values: dict[str, str] = redact({str(item.get("key")): str(item.get("value", "")) for item in pairs})

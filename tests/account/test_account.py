@@ -15,7 +15,7 @@ from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.credentials import Credential
-from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.refusals import with_reason_async
 from tests.scripted import Reply, Request, ScriptedServer, error
 
@@ -260,6 +260,37 @@ def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(kind: str, monke
         with ScriptedServer(lambda _: Reply(200, {"id": "direct"})) as server:
             assert run(kind, server.url, once(calls.get("jobs", "j"))).data == {"id": "direct"}
         assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http://user:s3cret@[bad", "http://user:s3cret@", "http://user:s3cret@h:99999"])
+def test_a_proxy_that_is_no_address_is_told_without_its_password(
+    kind: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(AccountError, match="Connection 'c': the proxy that the environment names") as caught:
+        run(kind, "https://account.invalid", once(calls.get("jobs", "j")))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxy_may_be_named_without_its_scheme(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with ScriptedServer(lambda _: Reply(200, {"id": "j"})) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("http://", "user:s3cret@"))
+        assert run(kind, "http://account.invalid", once(calls.get("jobs", "j"))).data == {"id": "j"}
+    with pytest.raises(ServiceUnavailable) as caught:
+        run(kind, "http://account.invalid", once(calls.get("jobs", "j")))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_what_a_refusal_repeats_of_the_request_is_masked(kind: str, status: int) -> None:
+    url = "https://s.example/c/f?sv=1&sig=Zm9vYmFy%3D&se=2"
+    reply = error(status, "InvalidPropertyValue", f"The value {url} is invalid.", PropertyValue=url)
+    with ScriptedServer(lambda _: reply) as server, pytest.raises((ServiceRefused, ServiceUnavailable)) as caught:
+        run(kind, server.url, once(calls.get("jobs", "j")))
+    assert "The value https://s.example/c/f?sv=1&sig=***&se=2 is invalid." in str(caught.value)
+    assert "Zm9vYmFy" not in str(caught.value)
 
 
 def test_a_netrc_file_does_not_come_between(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_no_portal_link_when_the_account_cannot_be_named(known: dict[str, str]) 
     assert addresses(**known) == {"_link_BatchExplorerLink": "ms-batch-explorer://route/jobs/job-1"}
 
 
+def test_no_link_to_an_account_that_a_custom_host_does_not_name() -> None:
+    place = {"account_url": "https://gateway.example/batch", "subscription_id": "sub", "resource_group": "g"}
+    by_entra = {"tenant_id": "t", "client_id": "c", "auth_method": "client_secret"}
+    assert addresses(**place, **by_entra) == {"_link_BatchExplorerLink": "ms-batch-explorer://route/jobs/job-1"}
+    assert addresses(**place)["_link_AzurePortalLink"].endswith("/batchAccounts/acct")  # a key comes with a name
+
+
 @pytest.mark.parametrize(
     ("cloud", "portal"), [("AzureUSGovernment", "portal.azure.us"), ("AzureChinaCloud", "portal.azure.cn")]
 )
