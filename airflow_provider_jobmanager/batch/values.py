@@ -38,6 +38,8 @@ _ISO = re.compile(
     rf"([+-])?P(?:{_NUMBER}Y)?(?:{_NUMBER}M)?(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
     rf"(T(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?"
 )
+_AS_TEXT = re.compile(r"(?:(-?[0-9]{1,9}) days?, )?([01]?[0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{6}))?")
+"""How Python writes a timedelta, and so Jinja."""
 _DAY = 86_400 * TICKS
 # A year is 365 days and a month 30: so the service itself flattens them (recorded traffic: P3Y6M4DT12H30M5S was read
 # back as P1279DT12H30M5S).
@@ -117,9 +119,14 @@ def text(value: Any, *, exact: bool = False) -> str:
         raise Unfit("expected a text in quotes: what a number shows may not be what was written")
     if isinstance(value, int) and value.bit_length() > _LARGE:
         raise Unfit("expected a text")
-    if isinstance(value, (int, float, date)) or hasattr(value, "__fspath__"):
+    if isinstance(value, (int, float, date)) or is_path(value):
         return str(value)
     raise Unfit("expected a text")
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value is an object that stands for a path, and so for its text."""
+    return hasattr(type(value), "__fspath__")
 
 
 def json_text(value: Any) -> str:
@@ -202,7 +209,8 @@ def duration(value: Any) -> str | None:
     """A duration as ISO 8601 text in the form the service reads it back (``PT1H``).
 
     Args:
-        value: ISO 8601 text, a number of seconds, such a number as text, or a timedelta.
+        value: ISO 8601 text, a number of seconds, such a number as text, a timedelta, or its text
+            (``2 days, 1:00:00``).
 
     Raises:
         Unfit: the value is no duration, or longer than the service can hold.
@@ -241,6 +249,9 @@ def _ticks(value: Any) -> int | None:
     if _SECONDS.fullmatch(stripped):
         sign = -1 if stripped.startswith("-") else 1
         return sign * _scaled(stripped.lstrip("+-"), TICKS)
+    if written := _AS_TEXT.fullmatch(stripped):
+        days, *rest = (int(part or 0) for part in written.groups())
+        return days * _DAY + sum(count * unit for count, unit in zip(rest, (*_TIME_UNITS, 10), strict=True))
     match = _ISO.fullmatch(stripped.upper())
     if match is None or match[6] == "T":
         return None

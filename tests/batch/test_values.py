@@ -39,6 +39,13 @@ class Size(str, Enum):
         (-5, "-PT5S"),
         (timedelta(days=1, seconds=1, microseconds=1), "P1DT1.000001S"),
         (UNLIMITED, UNLIMITED),
+        *(
+            (str(each), values.duration(each))
+            for each in (timedelta(hours=1), timedelta(2, 3600), timedelta(1, 5, 7), -timedelta(1, 5))
+        ),
+        ("1:00:00", "PT1H"),
+        ("2 days, 1:00:00", "P2DT1H"),
+        (" -1 day, 23:00:00.500000", "-PT59M59.5S"),
         ("", None),
         ("None", None),
     ],
@@ -54,7 +61,10 @@ def test_durations(given: Any, expected: str | None) -> None:
         "PT",
         "P1",
         "PT1",
-        "1:00:00",
+        "1:00",
+        "24:00:00",
+        "1:60:00",
+        "1 day",
         "P1H",
         "PT1D",
         "P-1D",
