@@ -21,7 +21,7 @@ from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.batch.values import plain_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @define(eq=False)
@@ -47,31 +47,56 @@ class Veiled:
         return self.shown
 
 
-def register(*payloads: Any) -> list[str]:
+class VeiledName(str):
+    """The name of a member that is a secret itself, which everybody but the request sees masked.
+
+    A text, because Airflow stores names as they are.
+
+    Attributes:
+        value: the name.
+    """
+
+    __slots__ = ("value",)
+    value: Any
+
+
+def register(*payloads: Any, parse_time: bool = False) -> list[str]:
     """Tell Airflow's masker every secret of payloads, and return them.
 
     Args:
-        payloads: as :func:`~airflow_provider_jobmanager.batch.secrets.secret_values` takes them. What is still a
-            template is left out.
+        payloads: as :func:`~airflow_provider_jobmanager.batch.secrets.secret_values` takes them.
+        parse_time: leave out what Airflow has yet to render.
     """
-    secrets = secret_values(payloads)
+    secrets = secret_values(payloads, parse_time=parse_time)
     for secret in secrets:
         mask_secret(secret)
     return secrets
 
 
-def protect(operator: Any, names: Iterable[str]) -> None:
+def veiled(arguments: Mapping[str, Any], *, parse_time: bool = False) -> dict[str, Any]:
+    """Register the secrets in arguments, and put what is veiled in their place.
+
+    A password is often repeated, say in the command line: what is a secret in one argument is one in all.
+
+    Args:
+        arguments: by name; also such as are veiled already.
+        parse_time: as for :func:`register`.
+    """
+    given = {name: plain(unveil(value)) for name, value in arguments.items()}
+    secrets = register(*given.values(), parse_time=parse_time)
+    return {name: _veil(value, redact(value, known=secrets)) for name, value in given.items()}
+
+
+def protect(operator: Any, names: Iterable[str], *, parse_time: bool = False) -> None:
     """Register and veil the secrets in an operator's templated arguments: when it is made, and again when rendered.
 
     Args:
         operator: holds the arguments as attributes.
         names: those that may hold secrets. What else stands in a template, such as an id, is used as it is.
+        parse_time: the operator is being made, and its templates are no secrets yet.
     """
-    arguments = {name: plain(unveil(getattr(operator, name))) for name in names}
-    secrets = register(*arguments.values())
-    for name, value in arguments.items():
-        # A password is often repeated, say in the command line.
-        setattr(operator, name, _veil(value, redact(value, known=secrets)))
+    for name, value in veiled({name: getattr(operator, name) for name in names}, parse_time=parse_time).items():
+        setattr(operator, name, value)
 
 
 def renew(operator: Any, names: Iterable[str]) -> None:
@@ -84,17 +109,12 @@ def renew(operator: Any, names: Iterable[str]) -> None:
         setattr(operator, name, _renewed(getattr(operator, name)))
 
 
-def veil(value: Any) -> Any:
-    """A plain payload with each text that has a secret in it veiled."""
-    return _veil(value, redact(value))
-
-
 def unveil(value: Any) -> Any:
     """The payload as it is, whatever was veiled in it."""
-    if isinstance(value, Veiled):
+    if isinstance(value, (Veiled, VeiledName)):
         return value.value
     if isinstance(value, dict):
-        return {key: unveil(item) for key, item in value.items()}
+        return {unveil(key): unveil(item) for key, item in value.items()}
     if isinstance(value, list):
         return [unveil(item) for item in value]
     return value
@@ -112,9 +132,18 @@ def _renewed(value: Any) -> Any:
 
 def _veil(value: Any, shown: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _veil(item, shown[key]) for key, item in value.items()}
+        pairs = zip(value.items(), shown.items(), strict=True)
+        return {_veil_name(key, name): _veil(item, other) for (key, item), (name, other) in pairs}
     if isinstance(value, list):
         return [_veil(item, other) for item, other in zip(value, shown, strict=True)]
     if value == shown or not plain_data(value):
         return value  # what Airflow has yet to resolve (an XComArg) is no secret, and must stay what it is
     return Veiled(value, str(shown))
+
+
+def _veil_name(name: Any, shown: Any) -> Any:
+    if name == shown:
+        return name
+    veiled_name = VeiledName(shown)
+    veiled_name.value = name
+    return veiled_name

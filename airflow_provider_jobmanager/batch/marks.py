@@ -12,7 +12,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_jobmanager.batch.model import plain
-from airflow_provider_jobmanager.batch.secrets import SECRET_NAMES
+from airflow_provider_jobmanager.batch.secret_forms import SECRET_NAMES
+from airflow_provider_jobmanager.batch.secrets import says_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ def _names(value: Any) -> list[str]:
 
 def _marked(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        if str(value.get("secret")).lower() == "true" and isinstance(value.get("name"), str):
+        if says_secret(value.get("secret")) and isinstance(value.get("name"), str):
             yield value["name"]
         value = list(value.values())
     if isinstance(value, list):

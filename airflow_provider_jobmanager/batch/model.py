@@ -84,7 +84,7 @@ class Model(_Declared):
                 self.__dict__[name] = None
             for name, value in members.items():
                 if name != "additional_properties" and name not in self._fields:
-                    raise TypeError(f"{type(self).__name__}() has no member {name!r}{self._hint(name)}")
+                    raise TypeError(f"{type(self).__name__}() has no member '{_name(name)}'{self._hint(name)}")
                 setattr(self, name, value)
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -105,7 +105,7 @@ class Model(_Declared):
             return
         field = self._fields.get(name)
         if field is None:
-            raise AttributeError(f"{type(self).__name__} has no member {name!r}{self._hint(name)}")
+            raise AttributeError(f"{type(self).__name__} has no member '{_name(name)}'{self._hint(name)}")
         self.__dict__[name] = field.load(value, name, Findings())
 
     def __eq__(self, other: object) -> bool:
@@ -114,10 +114,14 @@ class Model(_Declared):
         return self._compared() == other._compared()
 
     def __repr__(self) -> str:
-        from airflow_provider_jobmanager.batch.secrets import redact  # noqa: PLC0415 - it knows this module
+        from airflow_provider_jobmanager.batch.secrets import (  # noqa: PLC0415 - it knows this module
+            redact,
+            secret_values,
+        )
 
-        shown = ", ".join(f"{name}={value!r}" for name, value in redact(self._members()).items())
-        return f"{type(self).__name__}({shown})"
+        members = self._members()
+        shown = redact(members, known=secret_values(members))
+        return f"{type(self).__name__}({', '.join(f'{name}={_repr(value)}' for name, value in shown.items())})"
 
     @classmethod
     def from_dict(
@@ -141,7 +145,7 @@ class Model(_Declared):
         _only_json(content_type)
         if isinstance(data, cls):
             same = cls()
-            same.__dict__.update(data.__dict__)
+            same.__dict__.update({name: _copied(value) for name, value in data.__dict__.items()})
             return same
         given = values.structure(data) if isinstance(data, str) else data
         if not isinstance(given, Mapping):
@@ -342,10 +346,11 @@ def plain(value: Any) -> Any:
     """Plain dicts and lists in place of our objects and SDK models, at any depth.
 
     Texts, numbers, timedeltas and objects that Airflow resolves later stay as they are, so that the result can be
-    templated, shown and stored. Python names for our objects, wire names for SDK models.
+    templated, shown and stored; a path becomes its text, and a member of an enum, as a key too, its value. Python names
+    for our objects, wire names for SDK models.
 
     Raises:
-        PayloadError: the data is nested without end.
+        PayloadError: the data is nested without end, or two keys of a mapping mean the same.
     """
     return _plain(value, 0)
 
@@ -356,12 +361,28 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, Model):
         value = {**value._members(), **value._additional()}  # noqa: SLF001 - the same module
     if isinstance(value, Mapping):
-        return {key: _plain(item, depth + 1) for key, item in value.items()}
+        result = {_plain_key(key): _plain(item, depth + 1) for key, item in value.items()}
+        if len(result) < len(value):
+            raise PayloadError("The payload", [ValidationError("", "twice", "a key stands twice, also as an enum", "")])
+        return result
     if isinstance(value, (list, tuple)):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, Enum):
-        return value.value
-    return value
+        return _plain(value.value, depth + 1)
+    return str(value) if values.is_path(value) else value
+
+
+def _plain_key(key: Any) -> Any:
+    return key.value if isinstance(key, Enum) and isinstance(key.value, (str, int)) else key
+
+
+def _copied(value: Any) -> Any:
+    """The same value, sharing nothing that can be changed."""
+    if isinstance(value, Model):
+        return type(value).from_dict(value)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _json(value: Any, path: str, findings: Findings, dumped: Callable[[Any, str, int], Any], depth: int) -> Any:
@@ -401,8 +422,17 @@ def _extract(field: Field, data: Mapping[str, Any], extractors: Sequence[KeyExtr
 
 
 def _name(key: Any) -> str:
-    """A name out of the user's data, bounded; what is no text is told by its form."""
-    return repr(key)[1:-1][:80] if isinstance(key, str) else f"<{values.form(key)}>"
+    """A name out of the user's data, masked and bounded; what is no text is told by its form."""
+    from airflow_provider_jobmanager.batch.secrets import redact_text  # noqa: PLC0415 - it knows this module
+
+    return repr(redact_text(key))[1:-1][:80] if isinstance(key, str) else f"<{values.form(key)}>"
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a number in it with more digits than Python writes out
+        return f"<{values.form(value)}>"
 
 
 def _only_json(content_type: str | None) -> None:

@@ -41,9 +41,7 @@ def mask_of(job: Mapping[str, Any]) -> Mask:
         job: the job as the service describes it, with its metadata. Values of fewer than five characters are left
             alone, as Airflow does: masking them would make any text unreadable.
     """
-    found = secret_values(job, named=marked_names(job))
-    # What is printed line by line is recognised line by line.
-    replace = replacing(part for secret in found for part in (secret, *secret.splitlines()))
+    replace = replacing(secret_values(job, named=marked_names(job)))
 
     def mask(text: str) -> str:
         return masked(replace(text))

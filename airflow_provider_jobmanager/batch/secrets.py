@@ -2,14 +2,15 @@
 
 What counts as a secret:
 
-* the value of an environment setting (or of anything that has a name and a value) that is marked ``secret: true``, or
-  whose name has one of the words of :data:`SECRET_NAMES` in it;
-* all that stands under a key of such a name, be it a text, a list or a mapping: ``password``, ``account_key``,
-  ``sas_key``, ``ssh_private_key``, ``protected_settings``;
+* the value of an environment setting (or of anything that has a name and a value) that is marked ``secret``
+  (:func:`says_secret`), or whose name has one of the words of :data:`~.secret_forms.SECRET_NAMES` in it;
+* all that stands under a key of such a name, be it a text, a list or a mapping with its keys: ``password``,
+  ``account_key``, ``sas_key``, ``ssh_private_key``, ``protected_settings``;
 * in any text, wherever it stands: the signature of a shared access signature (``sig=``), the key in a connection string
-  (``AccountKey=``, ``SharedAccessKey=``, ``Password=`` …), the argument of an option (``--password …``), the
-  password in a URL (``https://user:password@host``), what follows ``Bearer``, and a member with a telling name
-  (``"password": "…"``). Only that part is masked, so that the rest still says which file was meant.
+  (``AccountKey=``, ``SharedAccessKey=``, ``Password=`` …), the argument of an option (``--password …``), what a
+  variable of such a name is set to (``PGPASSWORD=…``), the password in a URL (``https://user:password@host``), what
+  follows ``Bearer``, and a member with a telling name (``"password": "…"``). Only that part is masked, so that the
+  rest still says which file was meant.
 
 A text of the payload that spells a list or a mapping, as a template of a whole structure renders to, is looked into.
 """
@@ -21,8 +22,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from airflow_provider_jobmanager.batch.findings import BOUND
 from airflow_provider_jobmanager.batch.model import plain
-from airflow_provider_jobmanager.batch.values import structure, templated
+from airflow_provider_jobmanager.batch.secret_forms import SECRET_NAMES, replace_secrets
+from airflow_provider_jobmanager.batch.values import form, structure, templated, unset
 from airflow_provider_jobmanager.errors import PayloadError
 
 if TYPE_CHECKING:
@@ -34,48 +37,17 @@ SHORTEST: Final = 5
 """Characters of a secret that is recognised wherever it stands, as Airflow does it: a shorter one would turn up in any
 text."""
 
-SECRET_NAMES: Final = re.compile(
-    r"pass(?:word|wd|phrase|code)|secret|token|credential|connection_?str"
-    r"|(?:api|access|account|shared|storage|private|encryption|signing|master|batch|sas|client)[_.-]?key"
-    r"|(?:^|[_.-])(?:sas|pwd|auth|authorization|cookie|signature)(?:$|[_.-])|(?:^|[_.-])key$"
-    r"|sas_?(?:url|uri)|protected_?settings",
-    re.IGNORECASE,
-)
-"""A name that has this in it names a secret."""
-
 _LOOKED_INTO: Final = re.compile(r"authentication_?token_?settings|customer_?managed_?key", re.IGNORECASE)
 """Members of the service's own that have such a name and hold no secret: they say what a token is for, or where a key
 is kept."""
 
+_OF_A_SETTING: Final = frozenset({"name", "value", "secret"})
+_NAME: Final = re.compile(r"[a-z]{1,12}(?:_[a-z]{1,12}|[A-Z][a-z]{1,12})*")
+"""A key of a secret mapping that reads as a name (``user``, ``project_id``) is masked there and nowhere else: any log
+has such words."""
+
 _BY_JINJA: Final = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'"}
 """What the filter ``tojson`` escapes besides what JSON does (https://jinja.palletsprojects.com/templates/#tojson)."""
-
-
-_QUOTE: Final = r"(?P<quote>(?P<escape>\\)?[\"'])"
-"""The quotes may be escaped."""
-_QUOTED: Final = r"(?:(?!(?P=quote))(?:(?(escape)\\\\)\\.|.))+"
-"""Up to the closing quote: one that is escaped once more than the opening one stands for itself."""
-_IN_QUOTES: Final = rf"{_QUOTE}(?P<secret>{_QUOTED})"
-
-
-def _given(stops: str = "") -> str:
-    """What is given in quotes; or bare, up to white space or a stop."""
-    return rf"{_QUOTE}?(?P<secret>(?(quote){_QUOTED}|(?!\\?[\"'])[^\s\"'{stops}]+))"
-
-
-_PARTS: Final = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        # Also within a URL that is a parameter of another, percent-encoded once or more, or that Jinja wrote as JSON.
-        r"(?:(?<![A-Za-z0-9_])|(?<=%3f|%26)|(?<=253f|2526)|(?<=\\u0026))sig(?:=|%(?:25)*3d)(?P<secret>[^&\s\"'<>;,\\]+)",
-        r"(?:account|sharedaccess|access|storage|primary|secondary)[_-]?key\s*=\s*" + _given(";&<>"),
-        r"(?<![A-Za-z0-9])(?:password|passwd|pwd|secret|token)\s*=\s*" + _given(";&<>"),
-        r"(?<![A-Za-z-])--[a-z-]*(?:password|passwd|secret|token|(?:api|access|account|sas)-?key)(?:\s+|=)" + _given(),
-        r"(?:password|passwd|secret|token|credential|(?:api|access|account|private)_?key)\\?[\"']\s*:\s*" + _IN_QUOTES,
-        r"://[^\s/:@\"']*:(?P<secret>[^\s/@\"']+)@",
-        r"(?<![A-Za-z0-9])bearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{8,})",
-    )
-)
 
 
 def redact(payload: Any, *, known: Iterable[str] = (), named: Collection[str] = ()) -> Any:
@@ -95,18 +67,41 @@ def redact_text(text: str) -> str:
     return _Walk(lambda _secret: None).forms(text)
 
 
-def secret_values(payload: Any, *, named: Collection[str] = ()) -> list[str]:
+def quoted(value: Any) -> str:
+    """What a message may tell of a value: a text in quotes, masked and on one line; the form of all else."""
+    return ascii(redact(value)) if isinstance(value, str) and len(value) <= BOUND else form(value)
+
+
+def says_secret(mark: Any) -> bool:
+    """Whether a mark ``secret`` hides the value beside it: unless it is unset or false.
+
+    What is no mark at all, such as ``yes``, is refused before anything is sent; until then it hides, and so does what
+    is yet to be rendered.
+    """
+    if isinstance(mark, str):
+        return not unset(mark) and mark.strip().lower() != "false"
+    return mark is not None and mark is not False
+
+
+def secret_values(payload: Any, *, named: Collection[str] = (), parse_time: bool = False) -> list[str]:
     """Every secret of a payload once, in order, to be registered where a log masks what it knows.
 
+    Logs are made of lines, so the lines of a longer secret are secrets themselves.
+
     Args:
-        payload: as for :func:`redact`. What is still a template is left out: it is not the secret yet.
+        payload: as for :func:`redact`.
         named: as for :func:`redact`.
+        parse_time: leave out what is still a template: it is not the secret yet. Afterwards such marks are the
+            secret's own.
     """
     found: dict[str, None] = {}
 
     def note(secret: str) -> None:
-        if secret and not templated(secret):
-            found.update(dict.fromkeys(_spellings(secret)))
+        if parse_time and templated(secret):
+            return
+        lines = (line for line in map(str.strip, secret.splitlines()) if len(line) >= SHORTEST)
+        for part in filter(None, (secret, *lines)):
+            found.update(dict.fromkeys(_spellings(part)))
 
     _Walk(note, named=named).value(plain(payload), hidden=False)
     return list(found)
@@ -145,34 +140,44 @@ class _Walk:
 
     def forms(self, text: str) -> str:
         """A text without the secrets that its form tells."""
-        for pattern in _PARTS:
-            text = pattern.sub(self._mask, text)
-        return text
+        return replace_secrets(text, self._mask)
 
     def _mapping(self, members: dict[Any, Any], *, hidden: bool) -> dict[Any, Any]:
-        by_name = {str(key).lower(): item for key, item in members.items()}
-        marked = str(by_name.get("secret", "")).lower() == "true"
+        by_name = {key.lower(): item for key, item in members.items() if isinstance(key, str)}
+        marked = says_secret(by_name.get("secret"))
         named = "value" in by_name and self._tells(by_name.get("name"))
         result: dict[Any, Any] = {}
         for key, item in members.items():
-            if str(key).lower() == "value":
+            name = key if isinstance(key, str) else ""
+            if name.lower() == "value":
                 secret = hidden or marked or named
             else:
-                secret = hidden or (SECRET_NAMES.search(str(key)) is not None and not _looked_into(key, item))
-            result[key] = self.value(item, hidden=secret)
+                secret = hidden or (SECRET_NAMES.search(name) is not None and not _looked_into(name, item))
+            shown = self._hide_key(key, len(result)) if hidden else key
+            result[shown] = self.value(item, hidden=secret)
         return result
 
     def _tells(self, name: Any) -> bool:
         return isinstance(name, str) and (name in self._named or SECRET_NAMES.search(name) is not None)
 
     def _hide(self, value: Any) -> Any:
-        if _says_nothing(value):
+        text = _written(value)
+        if _says_nothing(text):
             return value
-        self._note(str(value))
+        self._note(text)
         if isinstance(value, str):
             # A secret within it, say the key of a connection string or one of a list, may be printed on its own.
             self._text(value, hidden=True)
         return MASK
+
+    def _hide_key(self, key: Any, before: int) -> Any:
+        """What is shown of a key, after so many others: a secret may be the key as well, say a token its owner's."""
+        text = _written(key)
+        if text.lower() in _OF_A_SETTING or text.startswith(MASK):
+            return key
+        if _NAME.fullmatch(text) is None:
+            self._note(text)
+        return f"{MASK} ({before + 1})" if before else MASK
 
     def _text(self, value: str, *, hidden: bool = False) -> str:
         return self._spelled(value, hidden=hidden) or self.forms(self._replace(value))
@@ -191,18 +196,23 @@ class _Walk:
         except TypeError:
             return str(shown)  # keys that JSON does not have
 
-    def _mask(self, match: re.Match[str]) -> str:
-        secret = match["secret"]
+    def _mask(self, secret: str) -> str:
         if _says_nothing(secret):
-            return match[0]
+            return secret
         if secret != MASK:
             self._note(secret)
-        whole, start = match[0], match.start("secret") - match.start()
-        return whole[:start] + MASK + whole[start + len(secret) :]
+        return MASK
 
 
-def _says_nothing(value: Any) -> bool:
-    return str(value).lower() in {"", "none", "null", "true", "false"}
+def _written(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # a number with more digits than Python writes out, which is refused anyway
+        return form(value)
+
+
+def _says_nothing(text: str) -> bool:
+    return text.strip().lower() in {"", "none", "null", "true", "false"}
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
@@ -211,5 +221,5 @@ def _spellings(secret: str) -> tuple[str, ...]:
     return secret, unquote(secret), in_json, in_json.translate(_BY_JINJA)
 
 
-def _looked_into(key: Any, value: Any) -> bool:
-    return isinstance(value, (list, dict)) and _LOOKED_INTO.fullmatch(str(key)) is not None
+def _looked_into(key: str, value: Any) -> bool:
+    return isinstance(value, (list, dict)) and _LOOKED_INTO.fullmatch(key) is not None

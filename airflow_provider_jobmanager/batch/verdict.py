@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, fields_dict, frozen
 
+from airflow_provider_jobmanager.batch.marks import marked_names
 from airflow_provider_jobmanager.batch.printable import one_line
-from airflow_provider_jobmanager.batch.secrets import redact
+from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,7 +193,7 @@ def judge(
     if reason == "maxwallclocktimeexpiry":
         return facts.evolve(status="timed_out")
     if reason == "taskfailed":
-        return _task_failed(facts, failed_task)
+        return _task_failed(facts, failed_task, job)
     if reason in ("jmcomplete", "alltaskscomplete"):
         if children_count is None:
             children_count = children_count_in(job)
@@ -206,7 +207,7 @@ def judge(
         return facts.evolve(status="cancelled")
     error = execution.get("schedulingError")
     if error:
-        return facts.evolve(status="failed", reason=str(error.get("code") or ""), failure=redact(error))
+        return facts.evolve(status="failed", reason=str(error.get("code") or ""), failure=_shown(error, job))
     return facts.evolve(status="failed", failure=facts.failure or _said("NoReason", "The job ended without a reason"))
 
 
@@ -256,7 +257,7 @@ def _facts(job: Mapping[str, Any], manager: Mapping[str, Any] | None, failed_chi
         reason=str(execution.get("terminateReason") or ""),
         manager_id=str((manager or {}).get("id") or manager_id_of(job)),
         exit_code=task.get("exitCode"),
-        failure=redact(task.get("failureInfo")),
+        failure=_shown(task.get("failureInfo"), job),
         created_at=job.get("creationTime"),
         started_at=task.get("startTime"),
         ended_at=execution.get("endTime"),
@@ -265,6 +266,11 @@ def _facts(job: Mapping[str, Any], manager: Mapping[str, Any] | None, failed_chi
         failed_children=failed_children,
         pool_id=execution.get("poolId"),
     )
+
+
+def _shown(failure: Any, job: Mapping[str, Any]) -> Any:
+    """What the service says of a failure, without the secrets that it repeats of the job."""
+    return failure and redact(failure, known=secret_values(job, named=marked_names(job)))
 
 
 def _by_result(facts: Verdict, manager: Mapping[str, Any] | None, *, children_count: bool) -> Verdict:
@@ -282,11 +288,11 @@ def _by_result(facts: Verdict, manager: Mapping[str, Any] | None, *, children_co
     return facts.evolve(status="succeeded")
 
 
-def _task_failed(facts: Verdict, task: Mapping[str, Any] | None) -> Verdict:
+def _task_failed(facts: Verdict, task: Mapping[str, Any] | None, job: Mapping[str, Any]) -> Verdict:
     if task is None or task.get("id") == facts.manager_id:
         return facts.evolve(status="failed")
-    execution = task.get("executionInfo") or {}
-    return facts.evolve(status="failed", failed_task=str(task.get("id")), failure=redact(execution.get("failureInfo")))
+    failure = _shown((task.get("executionInfo") or {}).get("failureInfo"), job)
+    return facts.evolve(status="failed", failed_task=str(task.get("id")), failure=failure)
 
 
 def _unsettled(facts: Verdict) -> Verdict:

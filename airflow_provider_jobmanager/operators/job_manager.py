@@ -18,7 +18,7 @@ from airflow_provider_jobmanager.batch.stopping import out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.masking import protect, renew, unveil, veil
+from airflow_provider_jobmanager.masking import protect, renew, unveil, veiled
 from airflow_provider_jobmanager.operators import collected
 from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
 from airflow_provider_jobmanager.operators.outcome import (
@@ -246,8 +246,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.fail_without_retry_on_exit_code = fail_without_retry_on_exit_code
         self._run: JobRun | None = None
         self._killed = False
+        self._is_rendered = False
         self._check_arguments()
-        protect(self, self._may_hold_secrets)
+        protect(self, self._may_hold_secrets, parse_time=True)
 
     @cached_property
     def hook(self) -> AzureBatchJobManagerHook:
@@ -261,8 +262,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
         """Map as any operator does; secrets are masked in the serialized DAG here too."""
-        veiled = {name: veil(plain(kwargs[name])) for name in cls._may_hold_secrets if name in kwargs}
-        return super().partial(**{**kwargs, **veiled})
+        secret = {name: kwargs[name] for name in cls._may_hold_secrets if name in kwargs}
+        return super().partial(**{**kwargs, **veiled(secret, parse_time=True)})
 
     def _do_render_template_fields(
         self,
@@ -281,6 +282,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
             seen_oids.update(id(getattr(self, name)) for name in brought)
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:
+            self._is_rendered = True
             protect(self, self._may_hold_secrets)
 
     def execute(self, context: Context) -> Any:
@@ -325,7 +327,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def dry_run(self) -> None:
         """Print the exact request body that a run would send, secrets masked; templates as they are if not rendered."""
-        print(preview(self))  # noqa: T201 - this is what a dry run is for
+        print(preview(self, rendered=self._is_rendered))  # noqa: T201 - this is what a dry run is for
 
     def on_kill(self) -> None:
         """End the job when the task is killed on its worker."""

@@ -58,13 +58,14 @@ def output_file(keep_logs: Any, owner: Owner, *, parse_time: bool = False) -> Ou
 
 
 def address(keep_logs: Any, owner: Owner) -> str:
-    """Where the kept stdout lies, without any signature."""
+    """Where the kept stdout lies, without any signature or user information."""
     container = _container(keep_logs)
     parts = urlsplit(str(container.container_url))
     path = path_of(owner) if container.path is None else str(container.path)
     steps = (parts.path.rstrip("/"), quote(path.strip("/")), "stdout.txt")
     # An empty path is the container itself.
-    return f"{parts.scheme}://{parts.netloc}{'/'.join(step for step in steps if step)}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{'/'.join(step for step in steps if step)}"
 
 
 def path_of(owner: Owner) -> str:

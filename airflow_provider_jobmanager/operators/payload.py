@@ -130,26 +130,30 @@ def explained(refusal: ServiceRefused, operator: Any) -> ServiceRefused:
     return refusal
 
 
-def preview(operator: Any) -> str:
+def preview(operator: Any, *, rendered: bool = False) -> str:
     """The request body as JSON for a person, secrets masked; what only a run knows is filled in for show.
 
     What Airflow has not rendered stands in it as the template that it is, one of the whole argument ``job`` under that
     name. Then only that is checked which can be known.
 
+    Args:
+        operator: holds the arguments as attributes.
+        rendered: Airflow has rendered them: what looks like a template is none.
+
     Raises:
         PayloadError: as :func:`request_body`, and ConfigurationError likewise.
     """
     arguments = {name: _as_template(unveil(getattr(operator, name))) for name in operator.template_fields}
-    parse_time = holds_templates(arguments)
+    parse_time = not rendered and holds_templates(arguments)
     written = SimpleNamespace(task_id=operator.task_id, wait_for=operator.wait_for, **arguments)
     owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
     job = job_of(written, written.job_id or owner.job_id(), owner, parse_time=parse_time)
     _refuse(written, job, parse_time=parse_time)
     body = _body(job, owner)
-    if templated(written.job):
+    if parse_time and templated(written.job):
         body["job"] = written.job
     named = marked_names({"metadata": marks(job)})
-    return json.dumps(redact(body, known=secret_values(job), named=named), indent=2)
+    return json.dumps(redact(body, known=secret_values(job, parse_time=parse_time), named=named), indent=2)
 
 
 def _as_template(value: Any) -> Any:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_jobmanager.batch.files import piece, unreadable
+from airflow_provider_jobmanager.batch.secrets import quoted
 from airflow_provider_jobmanager.batch.values import templated
 from airflow_provider_jobmanager.errors import ConfigurationError, ResultError, ServiceError
 
@@ -37,7 +38,7 @@ def check_result_file(name: Any) -> None:
     if "" in parts or ".." in parts or parts[0].endswith(":"):
         raise ConfigurationError(
             "result_file must be a path relative to the job manager's working directory, such as 'result.json', "
-            f"not {name!r}."
+            f"not {quoted(name)}."
         )
 
 
@@ -75,7 +76,7 @@ def read_result(hook: AzureBatchJobManagerHook, verdict: Verdict, name: str) -> 
         ConfigurationError: as :func:`check_result_file`, for a name that was a template.
     """
     check_result_file(name)
-    what = f"Job {verdict.job_id!r} succeeded, but its result file {name!r}"
+    what = f"Job {verdict.job_id!r} succeeded, but its result file {quoted(name)}"
     try:
         data = hook.perform(piece(verdict.job_id, verdict.manager_id, f"wd/{name}", first=0, count=LIMIT + 1))
     except ServiceError as error:

@@ -41,6 +41,18 @@ def test_the_names_come_back_from_the_metadata() -> None:
     assert redact(body["metadata"]) == body["metadata"]
 
 
+def test_what_a_job_prints_is_masked_line_by_line_and_whatever_it_looks_like() -> None:
+    values = {"A_TOKEN": "ab{#cdefgh", "KEY": "first-line\n  second-line\n"}
+    mask = mask_of({"jobManagerTask": {"environmentSettings": [{"name": k, "value": v} for k, v in values.items()]}})
+    assert mask("at ab{#cdefgh, first-line, second-line") == "at ***, ***, ***"
+
+
+def test_a_mark_that_is_yet_to_be_rendered_counts() -> None:
+    settings = [{"name": "X", "value": "v", "secret": "{{ params.hide }}"}, {"name": "Y", "value": "v", "secret": " "}]
+    (item,) = marks(Job.from_dict({"common_environment_settings": settings}))
+    assert json.loads(item["value"]) == ["X"]
+
+
 def test_a_job_without_marks_has_no_such_metadata() -> None:
     assert marks(Job.from_dict({"id": "j", "job_manager_task": {"environment_settings": {"A": "b"}}})) == []
     assert marked_names({}) == frozenset()

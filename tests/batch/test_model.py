@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from enum import Enum
+from pathlib import PurePosixPath
 from typing import Any
 
 import azure.batch.models as sdk
@@ -29,6 +31,10 @@ FIELDS = [
     *("environment_settings", "constraints", "required_slots", "kill_job_on_completion", "user_identity"),
     *("run_exclusive", "application_package_references", "authentication_token_settings", "allow_low_priority_node"),
 ]
+
+
+class Plain(Enum):
+    ADMIN = "admin"
 
 
 class XCom:
@@ -224,14 +230,49 @@ def test_plain_leaves_what_airflow_knows() -> None:
         "sdk": sdk.ResourceFile(http_url="u", file_path="f"),
         "enum": sdk.ElevationLevel.ADMIN,
         "kept": (timedelta(1), 1, 1.5, None, True, later, "{{ x }}"),
+        sdk.ElevationLevel.ADMIN: PurePosixPath("/a/b"),
     }
     assert plain(given) == {
         "ours": [{"max_task_retry_count": 3}],
         "sdk": {"httpUrl": "u", "filePath": "f"},
         "enum": "admin",
         "kept": [timedelta(1), 1, 1.5, None, True, later, "{{ x }}"],
+        "admin": "/a/b",
     }
-    assert type(plain(given)["enum"]) is str
+    assert {type(text) for text in (plain(given)["enum"], [*plain(given)][-1])} == {str}
+    with pytest.raises(PayloadError, match="twice"):
+        plain({Plain.ADMIN: 1, "admin": 2})
+
+
+def test_a_copy_shares_nothing_that_can_be_changed() -> None:
+    given = JobManagerTask(
+        resource_files=[{"http_url": "https://h/a", "file_path": "a"}], constraints={"max_task_retry_count": 1}
+    )
+    given.additional_properties["more"] = {"a": [1]}
+    copied = JobManagerTask.from_dict(given)
+    assert copied == given
+
+    copied.resource_files[0].file_path = "b"
+    copied.resource_files.append(5)
+    copied.constraints.max_task_retry_count = 2
+    copied.additional_properties["more"]["a"].append(2)
+
+    assert given.as_dict() == {
+        "resource_files": [{"http_url": "https://h/a", "file_path": "a"}],
+        "constraints": {"max_task_retry_count": 1},
+    }
+    assert given.additional_properties == {"more": {"a": [1]}}
+
+
+def test_an_unknown_name_is_told_without_the_secret_in_it() -> None:
+    name = "https://acc.blob.core.windows.net/c/f?sv=1&sig=SECRETSIGNATURE"
+    with pytest.raises(DeserializationError) as caught:
+        JobManagerTask.from_dict({"resource_files": [{name: "f"}]})
+    assert "resource_files[0].https://acc.blob.core.windows.net/c/f?sv=1&sig=***" in str(caught.value)
+    for wrong in (lambda: JobManagerTask(**{name: 1}), lambda: setattr(JobManagerTask(), name, 1)):
+        with pytest.raises((TypeError, AttributeError), match="has no member") as refused:
+            wrong()
+        assert "SECRETSIGNATURE" not in str(refused.value)
 
 
 def test_what_is_appended_later_counts() -> None:

@@ -10,10 +10,13 @@ import pytest
 from jinja2.utils import htmlsafe_json_dumps
 
 from airflow_provider_jobmanager.batch.job import Job
-from airflow_provider_jobmanager.batch.secrets import MASK, redact, redact_text, secret_values
+from airflow_provider_jobmanager.batch.job_manager_task import JobManagerTask
+from airflow_provider_jobmanager.batch.secrets import MASK, quoted, redact, redact_text, says_secret, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_jobmanager.batch.model import Model
 
 SAS = "https://acc.blob.core.windows.net/c/in.csv?sv=2024-01-01&se=2026-01-01T00%3A00Z&sr=b&sig=aB%2Bc%2Fd%3D"
 SECRETS = ["p4ss", "t0ken", "k3y", "m4rked", "aB%2Bc%2Fd%3D", "aB+c/d=", "acckey==", "r3g", "pr0t", "h3ader", "pr1v"]
@@ -81,6 +84,9 @@ def test_only_the_signature_is_masked() -> None:
         ("design=abc", "design=abc"),
         ("Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=abc=", "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=***"),
         ("postgres://user:pw@host/db", "postgres://user:***@host/db"),
+        ("postgres://u:p@ssw0rd@host/db", "postgres://u:***@host/db"),
+        ("postgres://u:pa/ssw0rd@host/db", "postgres://u:***@host/db"),
+        ("https://h:8080/a@b https://u:pass#word1@h/x@y", "https://h:8080/a@b https://u:***@h/x@y"),
         ("https://host:8080/a@b", "https://host:8080/a@b"),
         ("curl -H 'Authorization: Bearer abcdefgh12'", "curl -H 'Authorization: Bearer ***'"),
         ("tool --password hunter2 --verbose", "tool --password *** --verbose"),
@@ -90,6 +96,15 @@ def test_only_the_signature_is_masked() -> None:
         ("tool --account-key abc== --x", "tool --account-key *** --x"),
         ("tool --password ''", "tool --password ''"),
         ("PASSWORD=hunter2 tool", "PASSWORD=*** tool"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
+        ("SSHPASS='hun ter2' sshpass -e", "SSHPASS='***' sshpass -e"),
+        ("sh -c 'export DB_PASS=hunter2; API_KEY=hunter3 run'", "sh -c 'export DB_PASS=***; API_KEY=*** run'"),
+        ("run COSMOS_KEY1=hunter2== X='PGPASSWORD=hunter3 psql'", "run COSMOS_KEY1=*** X='PGPASSWORD=*** psql'"),
+        ("tool --connection-string=hunter2", "tool --connection-string=***"),
+        ("https://h/?api_key=hunter2&x=1", "https://h/?api_key=***&x=1"),
+        ("db.auth_cookie = 'hunter2'", "db.auth_cookie = '***'"),
+        ("wrote key=a/file, PATH=/bin, if token == 'x'", "wrote key=a/file, PATH=/bin, if token == 'x'"),
+        ("SharedAccessKeyName=n", "SharedAccessKeyName=n"),
         ("PASSWORD='hun ter2' tool", "PASSWORD='***' tool"),
         ('sh -c "PASSWORD=\\"it\'s\\" tool"', 'sh -c "PASSWORD=\\"***\\" tool"'),
         ('{"password": "ab\\"cdefghij", "n": "x"} no JSON', '{"password": "***", "n": "x"} no JSON'),
@@ -118,6 +133,7 @@ def test_secrets_in_texts(text: str, shown: str) -> None:
         *("AWS_SECRET_ACCESS_KEY", "ACCOUNT_KEY", "accountKey", "SAS", "BLOB_SAS", "sasUrl", "CREDENTIALS"),
         "PRIVATE_KEY",
         *("AZURE_STORAGE_CONNECTION_STRING", "connectionString", "HTTP_AUTH", "ENCRYPTION_KEY", "KEY", "COOKIE"),
+        *("DB_PASS", "SMTP_PASS", "SSHPASS", "CONN_STR", "CONNSTR", "COSMOS_KEY1", "GITHUB_PAT", "PASS"),
     ],
 )  # fmt: skip
 def test_names_of_secrets(name: str) -> None:
@@ -127,7 +143,19 @@ def test_names_of_secrets(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["PATH", "AUTHOR", "MONKEY", "KEYBOARD", "keyUrl", "PASSENGER_COUNT", "SASSY", "commandLine"],
+    [
+        "PATH",
+        "AUTHOR",
+        "MONKEY",
+        "KEYBOARD",
+        "keyUrl",
+        "PASSENGER_COUNT",
+        "SASSY",
+        "commandLine",
+        "BYPASS",
+        "COMPASS",
+        "PATTERN",
+    ],
 )
 def test_names_of_no_secrets(name: str) -> None:
     assert redact({"name": name, "value": "v4lue"}) == {"name": name, "value": "v4lue"}
@@ -135,7 +163,7 @@ def test_names_of_no_secrets(name: str) -> None:
 
 def test_what_is_no_secret_yet_is_not_told() -> None:
     data = {"environment_settings": {"TOKEN": "{{ var.value.token }}", "EMPTY_SECRET": "", "A_SECRET": None}}
-    assert secret_values(data) == []
+    assert secret_values(data, parse_time=True) == []
     assert redact({"name": "x", "value": "v", "secret": "true"}) == {"name": "x", "value": MASK, "secret": "true"}
     assert secret_values({"name": "x", "value": "v", "secret": "true"}) == ["v"]
 
@@ -197,7 +225,7 @@ LEAVES = ["tok-aaaaaa", "tok-bbbbbb", "u", "12345"]
 
 
 def test_all_of_a_list_or_a_mapping_under_a_telling_name_is_a_secret() -> None:
-    hidden = {"API_TOKENS": [MASK, MASK], "DB_CREDENTIALS": {"user": MASK, "pins": [MASK, None]}}
+    hidden = {"API_TOKENS": [MASK, MASK], "DB_CREDENTIALS": {MASK: MASK, f"{MASK} (2)": [MASK, None]}}
     assert redact({"environment_settings": STRUCTURED}) == {"environment_settings": hidden}
     assert redact({"A_TOKEN": {"value": ["a", "b"], "secret": False}})["A_TOKEN"]["value"] == [MASK, MASK]
     assert secret_values({"environment_settings": STRUCTURED}) == LEAVES
@@ -213,6 +241,69 @@ def test_all_of_what_a_secret_spells_is_told() -> None:
     spelled = [{"name": name, "value": json.dumps(value)} for name, value in STRUCTURED.items()]
     assert set(secret_values(spelled)) >= {*LEAVES, *(each["value"] for each in spelled)}
     assert redact(spelled) == [{"name": name, "value": MASK} for name in STRUCTURED]
+
+
+@pytest.mark.parametrize("mark", [True, "true", " true ", "True\n", "yes", 1, "1", "{{ params.secret }}", object()])
+def test_every_mark_hides_that_does_not_say_otherwise(mark: Any) -> None:
+    setting = {"name": "X", "value": "some-value", "secret": mark}
+    assert redact(setting)["value"] == MASK
+    assert "some-value" in secret_values(setting)
+    assert says_secret(mark)
+
+
+@pytest.mark.parametrize("mark", [None, False, "false", " False\n", "", "None", " null "])
+def test_a_mark_that_is_false_or_unset_hides_nothing(mark: Any) -> None:
+    setting = {"name": "X", "value": "some-value", "secret": mark}
+    assert redact(setting) == setting
+    assert secret_values(setting) == []
+
+
+def test_what_looks_like_a_template_is_a_secret_once_templates_are_rendered() -> None:
+    for secret in ("ab{{cdefgh", "ab{%cdefgh", "ab{#cdefgh"):
+        assert secret in secret_values({"password": secret})
+        assert secret_values({"password": secret}, parse_time=True) == []
+
+
+def test_keys_under_a_telling_name_are_secrets_too() -> None:
+    given = {"API_TOKENS": {"tok-abcdefgh": "alice", 12345: "robert", "user": None, "value": "x"}}
+    assert redact(given) == {"API_TOKENS": {MASK: MASK, "*** (2)": MASK, "*** (3)": None, "value": MASK}}
+    # A word such as user is not masked wherever it stands.
+    assert secret_values(given) == ["tok-abcdefgh", "alice", "12345", "robert", "x"]
+
+
+def test_each_line_of_a_secret_is_one() -> None:
+    found = secret_values({"password": "hunter22\n", "private_key": "-----BEGIN-----\nabcdefgh\n  ijklmnop\nxyz=\n"})
+    assert {"hunter22", "abcdefgh", "ijklmnop"} <= {*found}
+    assert "xyz=" not in found
+
+
+def test_no_member_of_a_payload_is_hidden_whole_by_its_name_unless_it_is_free() -> None:
+    known = {name: field for cls in models_of(Job) for name, field in cls._fields.items()}
+    objects = [name for name, field in known.items() if field.model is not None]
+    shown = redact({name: [{"some_name": "x"}] for name in objects})
+    assert [name for name in objects if shown[name] != [{"some_name": "x"}]] == []
+
+
+def models_of(cls: type[Model]) -> set[type[Model]]:
+    inner = [field.model for field in cls._fields.values() if field.model is not None]
+    return {cls}.union(*(models_of(model) for model in inner))
+
+
+def test_a_number_that_python_does_not_write_out_is_no_trouble() -> None:
+    assert redact({"A_TOKEN": 10**5000, "PINS_SECRET": {10**5000: 1}, 10**5000: "x"})["A_TOKEN"] == MASK
+    assert repr(JobManagerTask(required_slots=10**5000)) == "JobManagerTask(required_slots=<a very large number>)"
+
+
+def test_a_representation_shows_a_secret_nowhere() -> None:
+    task = JobManagerTask(environment_settings={"DB_PASSWORD": "hunter22"}, command_line="tool hunter22")
+    assert "tool ***" in repr(task)
+    assert "hunter22" not in repr(task)
+
+
+def test_what_a_message_tells_is_masked_and_bounded() -> None:
+    assert quoted("r.json?sig=abc") == "'r.json?sig=***'"
+    assert quoted("x" * 61) == "a text of 61 characters"
+    assert quoted(None) == "None"
 
 
 def test_what_is_known_is_masked_wherever_it_stands_when_it_is_long_enough() -> None:
@@ -234,4 +325,6 @@ def test_a_line_of_dashes_takes_no_time() -> None:
         for inside in ("\\", '\\"', '\\\\\\"', '"token": "', "\\'"):
             redact_text(f"password={quote}" + inside * (64 * 1024 // len(inside)))
             redact_text(f'"password": {quote}' * 1024 + inside * 1024)
+    for piece in ("://a:", "://:a/", "://u:p@", "a-", "A_TOKEN=", "A_KEY ", "token = "):
+        redact_text(piece * (64 * 1024 // len(piece)))
     assert time.process_time() - began < 5

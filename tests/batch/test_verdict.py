@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_jobmanager.batch.marks import MASKED
 from airflow_provider_jobmanager.batch.verdict import Verdict, judge, moment
 
 SUCCESS = {"exitCode": 0, "result": "success", "retryCount": 0, "requeueCount": 0, "startTime": "2026-01-01T00:00:01Z"}
@@ -51,6 +52,24 @@ def a_manager(execution: dict[str, Any], state: str = "completed") -> dict[str, 
 RUNNING = a_manager({"retryCount": 0, "requeueCount": 0}, "running")
 WITHOUT_MANAGER = {**a_job(reason="AllTasksComplete"), "jobManagerTask": None}
 SCHEDULING = {"category": "UserError", "code": "AutoPoolCreationFailedWithQuotaReached", "message": "No quota"}
+
+
+def test_a_failure_repeats_no_secret_of_the_job() -> None:
+    settings = [{"name": "DB_PASSWORD", "value": "hunter22"}, {"name": "PIN", "value": "m4rked"}]
+    job = a_job(reason="TaskFailed", schedulingError={"code": "Bad", "message": "not hunter22"})
+    job["jobManagerTask"]["environmentSettings"] = settings
+    job["metadata"] = [{"name": MASKED, "value": '["PIN"]'}]
+    failure = {"code": "ContainerInvalidSettings", "details": [{"name": "Message", "value": "-e X=hunter22 m4rked"}]}
+    failed = a_manager({"result": "failure", "failureInfo": failure})
+    shown = {**failure, "details": [{"name": "Message", "value": "-e X=*** ***"}]}
+
+    assert (verdict := judge(job, failed))
+    assert verdict.failure == shown
+    assert (verdict := judge(job, RUNNING, failed_task={**failed, "id": "child"}))
+    assert (verdict.failed_task, verdict.failure) == ("child", shown)
+    del job["executionInfo"]["terminateReason"]
+    assert (verdict := judge(job, RUNNING))
+    assert verdict.failure == {"code": "Bad", "message": "not ***"}
 
 
 @pytest.mark.parametrize(

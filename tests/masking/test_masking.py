@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
+from enum import Enum
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_provider_jobmanager import masking
 from airflow_provider_jobmanager.batch.marks import marked_names
 from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.errors import PayloadError
 from airflow_provider_jobmanager.masking import Veiled, unveil
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator as Operator
 from airflow_provider_jobmanager.operators.payload import job_of, request_body
@@ -165,6 +169,88 @@ def test_a_structure_under_a_telling_name_is_veiled_and_sent_whole(mapped: bool,
         **STRUCTURED,
         "API_TOKENS": ["tok-aaaaaa", "tok-rendered"],
     }
+
+
+def test_a_key_that_is_a_secret_is_veiled_and_sent_whole(masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    tokens = {"tok-abcdefgh": "alice", "tok-ijklmnop": "{{ params.token }}"}
+    operator = an_operator(environment_settings={"API_TOKENS": tokens}, command_line="use tok-abcdefgh")
+    stored = json.dumps(DagSerialization.serialize_dag(operator.dag), default=str)
+    running = copy.deepcopy(operator).prepare_for_execution()
+    running.render_template_fields({"params": {"token": "rendered"}})
+    rendered = json.dumps(_serialize_rendered_fields(running))
+
+    assert {*tokens, "rendered"} <= {*masked}
+    for text in (stored, rendered, repr(running.environment_settings), str(running.command_line)):
+        assert "tok-" not in text
+        assert "alice" not in text
+    sent = job_of(running, "j").serialize()["jobManagerTask"]
+    assert json.loads(sent["environmentSettings"][0]["value"]) == {**tokens, "tok-ijklmnop": "rendered"}
+    assert sent["commandLine"] == "use tok-abcdefgh"
+
+
+class Name(Enum):
+    PASSWORD = "DB_PASSWORD"
+
+
+class Where:
+    """Anything that stands for a path."""
+
+    def __fspath__(self) -> str:
+        return "/secret/place"
+
+    __str__ = __fspath__
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"X": {"value": "/secret/place", "secret": " true "}},
+        {"X": {"value": "/secret/place", "secret": "{{ params.hide }}"}},
+        {Name.PASSWORD: "/secret/place"},
+        {"DB_PASSWORD": PurePosixPath("/secret/place")},
+        {"DB_PASSWORD": Where()},
+        {"DB_PASS": "/secret/place"},
+        {"DB_PASSWORD": "/secret/place\n"},
+        {"DB_PASSWORD": "first-line\n/secret/place"},
+    ],
+)
+def test_however_a_secret_is_written_it_is_stored_nowhere(settings: dict[Any, Any], masked: list[str]) -> None:
+    operator = an_operator(environment_settings=settings, command_line="use /secret/place")
+    assert "/secret/place" not in json.dumps(DagSerialization.serialize_dag(operator.dag), default=str)
+    assert "/secret/place" in masked
+    operator.render_template_fields({"params": {"hide": "True\n"}})
+    (sent,) = job_of(operator, "j").serialize()["jobManagerTask"]["environmentSettings"]
+    assert "/secret/place" in sent["value"]
+
+
+def test_a_value_that_slipped_into_a_name_is_not_told() -> None:
+    with pytest.raises(PayloadError, match="must not contain =") as caught:
+        an_operator(environment_settings={f"CONN={PASSWORD}": "x"})
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_rendered_secret_that_looks_like_a_template_is_masked(masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    operator = an_operator(
+        environment_settings={"DB_PASSWORD": "{{ params.token }}"}, command_line="run {{ params.token }}"
+    )
+    operator.render_template_fields({"params": {"token": "ab{#cdefgh"}})
+    assert "ab{#cdefgh" in masked
+    assert _serialize_rendered_fields(operator)["command_line"] == "run ***"
+    assert job_of(operator, "j").serialize()["jobManagerTask"]["commandLine"] == "run ab{#cdefgh"
+
+
+@pytest.mark.parametrize("mark", ["yes", "1", " True\n"])
+def test_a_rendered_mark_that_is_none_hides_until_it_is_refused(mark: str, masked: list[str]) -> None:
+    from airflow.sdk.execution_time.task_runner import _serialize_rendered_fields
+
+    operator = an_operator(environment_settings={"X": {"value": "{{ params.token }}", "secret": "{{ params.mark }}"}})
+    operator.render_template_fields({"params": {"token": "value-three", "mark": mark}})
+    assert "value-three" in masked
+    assert "value-three" not in json.dumps(_serialize_rendered_fields(operator))
 
 
 def test_what_rendering_brings_into_a_mapped_task_is_masked(masked: list[str]) -> None:
