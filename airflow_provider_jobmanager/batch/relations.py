@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_jobmanager.batch import job, pool, values
 from airflow_provider_jobmanager.batch import job_manager_task as manager
-from airflow_provider_jobmanager.batch.findings import BOUND, Findings, ValidationError, join
+from airflow_provider_jobmanager.batch.findings import Findings, ValidationError, join
 from airflow_provider_jobmanager.batch.model import Model
-from airflow_provider_jobmanager.batch.secrets import redact
+from airflow_provider_jobmanager.batch.secrets import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,9 +90,7 @@ def _loaded(model: Model, path: str, findings: Findings) -> dict[str, Any]:
 
 def shown(field: Field, value: str) -> str:
     """A text as a message may tell it: masked, bounded, on one line; only its form when it may be a secret."""
-    if field.private or len(value) > BOUND:
-        return values.form(value)
-    return ascii(redact(value))
+    return values.form(value) if field.private else quoted(value)
 
 
 def _stays_inside(seen: Seen, name: str) -> None:
@@ -119,7 +117,7 @@ def _resource_file(seen: Seen) -> None:
     seen.exactly_one("http_url", "storage_container_url", "auto_storage_container_name")
     seen.needs("http_url", "file_path", why=": the file's name on the node, its directories included")
     file_path = seen.value("file_path")
-    if seen.given("http_url") and file_path is not None and re.split(r"[\\/]", file_path)[-1] in {"", "."}:
+    if seen.given("http_url") and file_path is not None and re.split(r"[\\/]", file_path)[-1] in {"", ".", ".."}:
         seen.fault("file_path", "file_name", "expected the file's name on the node, its directories included")
     seen.excludes("blob_prefix", "http_url")
     seen.excludes("identity_reference", "auto_storage_container_name")
@@ -145,10 +143,17 @@ def _command(seen: Seen) -> None:
         seen.fault("command_line", "required", "must not be blank")
 
 
+def _image_name(seen: Seen) -> None:
+    image = seen.value("image_name")
+    if image and not image.strip():
+        seen.fault("image_name", "required", "must not be blank")
+
+
 def _environment_setting(seen: Seen) -> None:
     # Neither Linux nor Windows can hold such a variable.
-    if "=" in (seen.value("name") or ""):
-        seen.fault("name", "pattern", "must not contain =")
+    if "=" in (name := seen.value("name") or ""):
+        # What follows may be the value.
+        seen.fault("name", "pattern", "must not contain =", values.form(name))
 
 
 def _user_identity(seen: Seen) -> None:
@@ -310,6 +315,7 @@ def _container_fits(task: Seen, machines: Seen) -> None:
 
 RELATIONS: Final[dict[type[Model], tuple[Callable[[Seen], None], ...]]] = {
     manager.JobManagerTask: (_command,),
+    manager.TaskContainerSettings: (_image_name,),
     manager.ResourceFile: (_resource_file,),
     manager.OutputFileBlobContainerDestination: (_container_destination,),
     manager.ContainerRegistryReference: (_registry,),
@@ -317,6 +323,7 @@ RELATIONS: Final[dict[type[Model], tuple[Callable[[Seen], None], ...]]] = {
     manager.UserIdentity: (_user_identity,),
     pool.ImageReference: (_image,),
     pool.PoolSpecification: (_pool,),
+    pool.StartTask: (_command,),
     pool.InboundNatPool: (_nat_pool,),
     pool.LinuxUserConfiguration: (_linux_user,),
     pool.AzureBlobFileSystemConfiguration: (_blob_mount,),

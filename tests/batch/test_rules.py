@@ -66,6 +66,7 @@ def nat(**changes: Any) -> dict[str, Any]:
     return auto({"network_configuration": {"endpoint_configuration": {"inbound_nat_pools": [ports]}}})
 
 
+START = {"command_line": " \n"}
 SPEC = "pool_info.auto_pool_specification"
 NAT = f"{SPEC}.pool.network_configuration.endpoint_configuration.inbound_nat_pools[0]"
 BLOB = {"account_name": "a", "container_name": "c", "relative_mount_path": "m", "account_key": "k"}
@@ -92,6 +93,8 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (files(file_path=None), "resource_files[1].file_path", "partner"),
     (files(file_path=""), "resource_files[1].file_path", "file_name"),
     (files(file_path="dir/"), "resource_files[1].file_path", "file_name"),
+    (files(file_path="a/.."), "resource_files[1].file_path", "file_name"),
+    (files(file_path="a\\b\\.."), "resource_files[1].file_path", "file_name"),
     (files(http_url=""), "resource_files[1].http_url", "required"),
     (task(resource_files=[{"storage_container_url": ""}]), "resource_files[0].storage_container_url", "required"),
     (
@@ -174,6 +177,7 @@ TASK_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (task(user_identity={"username": ""}), "user_identity.username", "required"),
     (task(user_identity={"auto_user": {"scope": "node"}}), "user_identity.auto_user.scope", "type"),
     (task(container_settings={}), "container_settings.image_name", "required"),
+    (task(container_settings={"image_name": " "}), "container_settings.image_name", "required"),
     (
         task(container_settings={"image_name": "i", "registry": {"username": "u"}}),
         "container_settings.registry.password",
@@ -240,6 +244,7 @@ JOB_ROWS: list[tuple[dict[str, Any], str, str]] = [
     (job(pool_info={"auto_pool_specification": {"pool_lifetime_option": "job"}}), f"{SPEC}.pool", "required"),
     # The auto pool
     (auto({"vm_size": ""}), f"{SPEC}.pool.vm_size", "required"),
+    (auto({"start_task": START}), f"{SPEC}.pool.start_task.command_line", "required"),
     (auto({"virtual_machine_configuration": None}), f"{SPEC}.pool.virtual_machine_configuration", "required"),
     (
         auto({"application_package_references": [{"application_id": "a"}] * 11}),
