@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-import warnings
+from collections import ChainMap
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
-from airflow_provider_jobmanager.batch.job_manager_task import AUTHENTICATION_TOKEN_RETIRED
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.stopping import out_of_time
@@ -20,7 +19,8 @@ from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, 
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.masking import protect, renew, unveil, veiled
 from airflow_provider_jobmanager.operators import collected
-from airflow_provider_jobmanager.operators.kept_logs import address, check_keep_logs
+from airflow_provider_jobmanager.operators.checks import check_arguments, check_mapped, warn_of_token
+from airflow_provider_jobmanager.operators.kept_logs import address
 from airflow_provider_jobmanager.operators.outcome import (
     ExitCodes,
     is_news_of,
@@ -30,14 +30,13 @@ from airflow_provider_jobmanager.operators.outcome import (
 )
 from airflow_provider_jobmanager.operators.payload import (
     MANAGER_FIELDS,
-    check_at_parse_time,
     explained,
     preview,
     request_body,
 )
 from airflow_provider_jobmanager.operators.queueing import Queueing
 from airflow_provider_jobmanager.operators.result import check_result_file, read_result
-from airflow_provider_jobmanager.operators.times import check_limit, check_seconds, seconds_of
+from airflow_provider_jobmanager.operators.times import seconds_of
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
     from airflow_provider_jobmanager.operators.run import JobRun
     from airflow_provider_jobmanager.telling import Teller
-
-_FIRST_OUTSIDE = 4  # the frames of this module and of Airflow's own constructor wrapper
 
 XCOM_JOB_ID = "job_id"
 XCOM_VERDICT = "verdict"
@@ -247,7 +244,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self._run: JobRun | None = None
         self._killed = False
         self._is_rendered = False
-        self._check_arguments()
+        check_arguments(self)
+        warn_of_token(self.task_id, authentication_token_settings, stacklevel=3)  # past Airflow's constructor wrapper
         protect(self, self._may_hold_secrets, parse_time=True)
 
     @cached_property
@@ -261,9 +259,19 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """Map as any operator does; secrets are masked in the serialized DAG here too."""
+        """Map as any operator does; arguments are checked and secrets masked in the serialized DAG here too."""
         secret = {name: kwargs[name] for name in cls._may_hold_secrets if name in kwargs}
-        return super().partial(**{**kwargs, **veiled(secret, parse_time=True)})
+        made = super().partial(**{**kwargs, **veiled(secret, parse_time=True)})
+        group, dag = (getattr(made.kwargs[name], "default_args", None) for name in ("task_group", "dag"))
+        defaults = (each or {} for each in (kwargs.get("default_args"), group, dag))
+        given = dict(ChainMap(kwargs, *defaults))
+        try:
+            check_mapped(AzureBatchJobManagerOperator, given, task_id=made.kwargs["task_id"])
+        except ConfigurationError:
+            made._expand_called = True  # or Airflow adds later that the task was never mapped  # noqa: SLF001
+            raise
+        warn_of_token(made.kwargs["task_id"], kwargs.get("authentication_token_settings"), stacklevel=2)
+        return made
 
     def _do_render_template_fields(
         self,
@@ -550,38 +558,6 @@ class AzureBatchJobManagerOperator(BaseOperator):
     def _take(self, name: str, given: Any) -> Any:
         self._given[name] = id(given)
         return plain(given)
-
-    def _check_arguments(self) -> None:
-        """Find at parse time what can be known then."""
-        for name, allowed in (
-            ("wait_for", ("job", "job_manager")),
-            ("children", (None, "count", "ignore")),
-            ("on_kill_action", ("terminate", "leave")),
-            ("on_finish_action", ("keep", "delete", "delete_on_success")),
-        ):
-            if getattr(self, name) not in allowed:
-                choices = " or ".join(repr(value) for value in allowed if value is not None)
-                raise ConfigurationError(
-                    f"Task {self.task_id!r}: {name} must be {choices}, not {getattr(self, name)!r}."
-                )
-        try:
-            for name in ("poll_interval", "out_of_sight"):
-                check_seconds(name, getattr(self, name))
-            for name in ("timeout", "start_timeout"):
-                check_limit(name, getattr(self, name))
-            check_limit("quota_timeout", self.quota_timeout, zero=True)
-            check_result_file(self.result_file)
-            check_keep_logs(unveil(self.keep_logs))  # veiled already when it comes out of partial()
-            _ = self._exit_codes
-        except ConfigurationError as error:
-            raise ConfigurationError(f"Task {self.task_id!r}: {error}") from None
-        check_at_parse_time(self)
-        if self.authentication_token_settings is not None:
-            warnings.warn(
-                f"Task {self.task_id!r}: {AUTHENTICATION_TOKEN_RETIRED}",
-                DeprecationWarning,
-                stacklevel=_FIRST_OUTSIDE,
-            )
 
 
 def owner_of(context: Context) -> Owner:

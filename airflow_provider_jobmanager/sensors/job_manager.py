@@ -25,6 +25,7 @@ from airflow_provider_jobmanager.errors import (
     ServiceUnavailable,
 )
 from airflow_provider_jobmanager.links import job_manager as links
+from airflow_provider_jobmanager.operators.flags import check_flag
 from airflow_provider_jobmanager.operators.outcome import (
     is_news_of,
     raise_unless_succeeded,
@@ -377,11 +378,14 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
             raise self._wrong("give exactly one of job_id and job_schedule_id.")
         if not templated(getattr(self, self._followed)):
             self._settle_id()
-        for name in ("poll_interval", "out_of_sight"):
-            try:
+        try:
+            check_flag("start_from_trigger", start_from_trigger)  # which the next two may follow
+            for name in ("deferrable", "end_from_trigger", "job_must_exist"):
+                check_flag(name, getattr(self, name))
+            for name in ("poll_interval", "out_of_sight"):
                 check_seconds(name, getattr(self, name))
-            except ConfigurationError as error:
-                raise self._wrong(str(error)) from None
+        except ConfigurationError as error:
+            raise self._wrong(str(error)) from None
         if start_from_trigger and not self.deferrable:
             raise self._wrong(_NO_TRIGGERER)
         if self._pokes_anew and not followed.LASTS and (self.job_schedule_id is not None or not self.job_must_exist):

@@ -91,6 +91,10 @@ def deferred(sensor: AzureBatchJobManagerSensor) -> TaskDeferred:
         ({"poll_interval": "5"}, "poll_interval must be seconds above 0, not '5'"),
         ({"out_of_sight": -1}, "out_of_sight must be seconds above 0, not -1"),
         ({"start_from_trigger": True, "deferrable": False}, "deferrable=False forbids that"),
+        *(
+            ({name: "false"}, f"{name} must be True or False and can't be a template; found a text of 5 characters")
+            for name in ("job_must_exist", "deferrable", "start_from_trigger", "end_from_trigger")
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_when_the_dag_is_read(arguments: dict[str, Any], said: str) -> None:
