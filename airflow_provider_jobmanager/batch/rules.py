@@ -107,12 +107,22 @@ def _between(low: int, high: int, limits: dict[str, Any]) -> str:
 
 def _check_size(model: Model, findings: Findings) -> None:
     try:
-        size = len(json.dumps(model.serialize()))
+        findings.extend(too_large(model.serialize()))
     except PayloadError as error:
         told = {finding.path for finding in findings}
         findings.extend(finding for finding in error.errors if finding.path not in told)
-        return
-    if size > LARGEST_REQUEST:
-        findings.append(
-            ValidationError("", "size", f"expected a request of at most {LARGEST_REQUEST} bytes", f"{size} bytes")
-        )
+
+
+def too_large(body: dict[str, Any], *, spare: int = 0) -> list[ValidationError]:
+    """What is to be said of the size of a request body.
+
+    Args:
+        body: as it is sent.
+        spare: bytes that may be added to it.
+    """
+    size = len(json.dumps(body))
+    if size + spare <= LARGEST_REQUEST:
+        return []
+    message = f"expected a request of at most {LARGEST_REQUEST} bytes"
+    message += f", {spare} of them for what is added as it is sent" if spare else ""
+    return [ValidationError("", "size", message, f"{size} bytes")]

@@ -31,12 +31,13 @@ from airflow_provider_jobmanager.operators.outcome import (
 from airflow_provider_jobmanager.operators.payload import (
     MANAGER_FIELDS,
     explained,
+    given_id,
     preview,
     request_body,
 )
 from airflow_provider_jobmanager.operators.queueing import Queueing
 from airflow_provider_jobmanager.operators.result import check_result_file, read_result
-from airflow_provider_jobmanager.operators.times import seconds_of
+from airflow_provider_jobmanager.operators.times import seconds_of, shortest
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -400,8 +401,9 @@ class AzureBatchJobManagerOperator(BaseOperator):
 
     def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
         check_result_file(self.result_file)  # what a template came to, before there is a job
-        body = request_body(self, run.owner, self.job_id or run.owner.job_id())
-        if not self.job_id:
+        given = given_id(self.job_id)
+        body = request_body(self, run.owner, run.owner.job_id() if given is None else given)
+        if given is None:
             del body["id"]  # which of the derived ids it is depends on what earlier tries left
         started = context["dag_run"].start_date
         since = None if started is None else started - _CLOCKS_DIFFER
@@ -546,10 +548,8 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return ExitCodes.of(self.skip_on_exit_code, self.fail_without_retry_on_exit_code)
 
     def _deadline(self, began: float) -> float | None:
-        limits = [
-            limit for limit in (seconds_of(self.timeout), seconds_of(self.execution_timeout)) if limit is not None
-        ]
-        return began + min(limits) if limits else None
+        limit = shortest(self.timeout, self.execution_timeout)
+        return None if limit is None else began + limit
 
     @property
     def _children_count(self) -> bool | None:

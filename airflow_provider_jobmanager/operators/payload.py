@@ -14,10 +14,15 @@ from airflow_provider_jobmanager.batch.secrets import redact, secret_values
 from airflow_provider_jobmanager.batch.values import holds_templates, templated, unset
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError
 from airflow_provider_jobmanager.masking import unveil
+from airflow_provider_jobmanager.operators.backstop import bound
 from airflow_provider_jobmanager.operators.kept_logs import output_file
 from airflow_provider_jobmanager.operators.result import check_result_pool
+from airflow_provider_jobmanager.operators.times import shortest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_jobmanager.batch.findings import ValidationError
     from airflow_provider_jobmanager.errors import ServiceRefused
 
 MANAGER_FIELDS = (
@@ -52,6 +57,10 @@ _ARGUMENTS = {
     "job_manager_task.id": "job_manager_id",
     "job_manager_task": "",
 }
+
+
+_ADDED_LATER = 128
+"""Bytes of a request that are only known when it is sent: the backstop (:mod:`.backstop`), a derived id's number."""
 
 
 def job_of(operator: Any, job_id: Any, owner: Owner | None = None, *, parse_time: bool = False) -> Job:
@@ -100,6 +109,11 @@ def _listed(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
+def given_id(job_id: Any) -> Any:
+    """The job id that the user gave; None when one is to be derived. 0 is one: so native rendering returns "0"."""
+    return None if isinstance(job_id, str) and not job_id else job_id
+
+
 def check_at_parse_time(operator: Any) -> None:
     """Find what needs no rendering to be known to be wrong.
 
@@ -107,7 +121,8 @@ def check_at_parse_time(operator: Any) -> None:
         PayloadError: rules of the Batch service are broken; names all of them.
         ConfigurationError: as :func:`job_of`.
     """
-    _refuse(operator, job_of(operator, operator.job_id or "derived", parse_time=True), parse_time=True)
+    given = given_id(operator.job_id)
+    _refuse(operator, job_of(operator, "derived" if given is None else given, parse_time=True), parse_time=True)
 
 
 def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
@@ -119,13 +134,18 @@ def request_body(operator: Any, owner: Owner, job_id: str) -> dict[str, Any]:
     """
     job = job_of(operator, job_id, owner)
     _refuse(operator, job, parse_time=False)
-    return _body(job, owner)
+    return _body(operator, job, owner)
 
 
 def explained(refusal: ServiceRefused, operator: Any) -> ServiceRefused:
     """A refusal of the create request, with what to change where that is known."""
+    settings = unveil(operator.authentication_token_settings)
+    if settings is None or (isinstance(settings, str) and unset(settings)):
+        return refusal
     said = " ".join((refusal.message, *refusal.values.values())).lower()
-    if operator.authentication_token_settings is not None and "authenticationtokensettings" in said:
+    # Some accounts say which property it was, others only that it was one.
+    nameless = refusal.code == "UnsupportedProperty" and not refusal.values and "'" not in said and '"' not in said
+    if nameless or "authenticationtokensettings" in said:
         return refusal.with_hint(AUTHENTICATION_TOKEN_RETIRED)
     return refusal
 
@@ -147,11 +167,15 @@ def preview(operator: Any, *, rendered: bool = False) -> str:
     parse_time = not rendered and holds_templates(arguments)
     written = SimpleNamespace(task_id=operator.task_id, wait_for=operator.wait_for, **arguments)
     owner = Owner(dag_id=getattr(operator, "dag_id", ""), task_id=operator.task_id, run_id="dry_run")
-    job = job_of(written, written.job_id or owner.job_id(), owner, parse_time=parse_time)
+    given = given_id(written.job_id)
+    job = job_of(written, owner.job_id() if given is None else given, owner, parse_time=parse_time)
     _refuse(written, job, parse_time=parse_time)
-    body = _body(job, owner)
+    body = _body(written, job, owner, parse_time=parse_time)
     if parse_time and templated(written.job):
         body["job"] = written.job
+    else:
+        limit = shortest(operator.timeout, operator.execution_timeout)
+        bound(body, limit, may_stop=operator.on_kill_action == "terminate", wait_for=operator.wait_for)
     named = marked_names({"metadata": marks(job)})
     return json.dumps(redact(body, known=secret_values(job, parse_time=parse_time), named=named), indent=2)
 
@@ -165,9 +189,13 @@ def _as_template(value: Any) -> Any:
     return str(value) if hasattr(value, "iter_references") else value
 
 
-def _body(job: Job, owner: Owner) -> dict[str, Any]:
+def _body(operator: Any, job: Job, owner: Owner, *, parse_time: bool = False) -> dict[str, Any]:
+    from airflow_provider_jobmanager.batch.rules import too_large  # noqa: PLC0415 - a DAG file sends nothing
+
     body = job.serialize()
     body["metadata"] = [*_listed(body.get("metadata")), *marks(job), *owner.metadata()]
+    if not parse_time and (errors := too_large(body, spare=_ADDED_LATER)):
+        raise _broken(operator, errors)
     return body
 
 
@@ -177,8 +205,12 @@ def _refuse(operator: Any, job: Job, *, parse_time: bool) -> None:
         # Who waits for the manager alone may leave the job's end to others. What is yet to be rendered may say it.
         errors = [error for error in errors if error.rule != "never_ends"]
     if errors:
-        named = [error._replace(path=_argument(error.path)) for error in errors]
-        raise PayloadError(f"The job of task {operator.task_id!r}", named)
+        raise _broken(operator, errors)
+
+
+def _broken(operator: Any, errors: Iterable[ValidationError]) -> PayloadError:
+    named = [error._replace(path=_argument(error.path)) for error in errors]
+    return PayloadError(f"The job of task {operator.task_id!r}", named)
 
 
 def _argument(path: str) -> str:

@@ -14,6 +14,7 @@ from airflow_provider_jobmanager.batch import calls, flows, stopping, submitting
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.errors import JobCancelled, JobManagerError, ServiceError, ServiceUnavailable
+from airflow_provider_jobmanager.operators.backstop import backstop, bound
 from airflow_provider_jobmanager.sight import OutOfSight, Sight, Trouble, insistently, tell
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _KILL_SECONDS = 60.0
 _MAY_APPEAR_SECONDS = 3.0
 """How long a kill in the middle of a submission waits for the job. Airflow ends a killed worker after five seconds."""
-_BACKSTOP_SECONDS = 300.0
 _SUBMIT_SECONDS = 300.0
 """How long a submission holds the worker while the service gives no usable answer."""
 _GLANCE_SECONDS = 10.0
@@ -257,16 +257,8 @@ class JobRun:
         self.job_id, self.created_at = job_id, None
 
     def _bound(self, body: dict[str, Any]) -> bool:
-        """Let the service end the job some minutes after the deadline, in case nobody else gets to it.
-
-        Returns:
-            Whether that is ours to say: not without a deadline, nor when the user has set a limit.
-        """
-        given = body.get("constraints") or {}
-        if self.deadline is None or not self.may_stop or self.wait_for == "job_manager" or "maxWallClockTime" in given:
-            return False
-        body["constraints"] = given | {"maxWallClockTime": self._backstop()}
-        return True
+        """Let the service end the job some minutes after the deadline; whether that is ours to say."""
+        return bound(body, self._left, may_stop=self.may_stop, wait_for=self.wait_for)
 
     def _take_over(self, job: Json, constraints: dict[str, Any] | None) -> None:
         """Put this try's mark on an adopted job, so that a try which was given up can't end it any more.
@@ -277,12 +269,13 @@ class JobRun:
         if constraints is not None:
             created = moment(self.created_at)
             age = 0.0 if created is None else max(0.0, time.time() - created.timestamp())
-            change["constraints"] = constraints | {"maxWallClockTime": self._backstop(age)}
+            change["constraints"] = constraints | {"maxWallClockTime": backstop(age + (self._left or 0.0))}
         try:
             self.hook.perform(patiently(calls.patch("jobs", self.job_id, json=change), Patience(_KILL_SECONDS)))
         except JobManagerError as error:
             self.log.warning("Job %s keeps the mark and the time limit of an earlier try: %s", self.job_id, error)
 
-    def _backstop(self, age: float = 0.0) -> str:
-        left = 0.0 if self.deadline is None else max(0.0, self.deadline - time.time())
-        return f"PT{int(age + left + _BACKSTOP_SECONDS)}S"
+    @property
+    def _left(self) -> float | None:
+        """Seconds until the deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.time())

@@ -14,6 +14,11 @@ def seconds_of(limit: float | timedelta | None) -> float | None:
     return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
 
+def shortest(*limits: float | timedelta | None) -> float | None:
+    """The shortest of some limits in seconds, None when there is none."""
+    return min((seconds for limit in limits if (seconds := seconds_of(limit)) is not None), default=None)
+
+
 def check_seconds(name: str, value: Any) -> None:
     """Find at parse time what is no number of seconds above 0.
 

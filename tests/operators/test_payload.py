@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG, Param, task
@@ -16,9 +16,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_jobmanager.batch.job_manager_task import ResourceFile, TaskConstraints
 from airflow_provider_jobmanager.batch.ownership import Owner
+from airflow_provider_jobmanager.batch.rules import LARGEST_REQUEST
 from airflow_provider_jobmanager.errors import ConfigurationError, PayloadError, ServiceRefused
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator as Operator
 from airflow_provider_jobmanager.operators.payload import explained, request_body
+from airflow_provider_jobmanager.operators.queueing import Queueing
+
+if TYPE_CHECKING:
+    from pytest_mock import MockerFixture
 
 OWNER = Owner("d", "t", "r")
 START = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
@@ -202,6 +207,11 @@ def test_a_result_file_goes_with_a_pool_that_outlives_the_job(changes: dict[str,
         ),
         ({"keep_logs": "{'container_url': 'not a URL'}"}, "keep_logs can't be sent to the Batch service"),
         ({"keep_logs": "{'path': 'x'}"}, "keep_logs: container_url is missing"),
+        ({"deferrable": "false"}, "deferrable must be True or False and can't be a template; found a text of 5"),
+        ({"stream_logs": "{{ params.flag }}"}, "stream_logs must be True or False"),
+        ({"stream_logs": None}, "stream_logs must be True or False"),
+        ({"result_file": "/r.json?sig=SECRETSIG"}, "not '/r.json?sig=***'."),
+        ({"result_file": "https://a.blob/" + "x" * 2000}, "not a text of 2015 characters."),
     ],
 )
 def test_what_needs_no_rendering_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], named: str) -> None:
@@ -275,6 +285,68 @@ def test_a_dry_run_prints_the_request_body_with_secrets_masked(capsys: pytest.Ca
     assert "shown" in printed
     assert "SECRETSIG" not in printed
     assert "hidden" not in printed
+
+
+@pytest.mark.parametrize("secret", ["ab{{cdefgh", "ab{%cdefgh", "ab{#cdefgh"])
+def test_a_dry_run_hides_a_rendered_secret_that_looks_like_a_template(
+    secret: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator = an_operator(environment_settings={"A_TOKEN": "{{ token }}"}, command_line="run {{ token }}")
+    operator.render_template_fields({"token": secret})
+    operator.dry_run()
+    assert json.loads(capsys.readouterr().out)["jobManagerTask"]["commandLine"] == "run ***"
+    operator.required_slots = 0
+    with pytest.raises(PayloadError, match="required_slots"):
+        operator.dry_run()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "constraints"),
+    [
+        ({}, None),
+        ({"timeout": 3600}, {"maxWallClockTime": "PT3900S"}),
+        ({"timeout": 3600, "execution_timeout": dt.timedelta(minutes=1)}, {"maxWallClockTime": "PT360S"}),
+        (
+            {"timeout": 3600, "job": {"constraints": {"max_task_retry_count": 1}}},
+            {"maxTaskRetryCount": 1, "maxWallClockTime": "PT3900S"},
+        ),
+        ({"timeout": 3600, "job": {"constraints": {"max_wall_clock_time": 60}}}, {"maxWallClockTime": "PT1M"}),
+        ({"timeout": 3600, "job": {"constraints": "{{ params.limits }}"}}, "{{ params.limits }}"),
+        ({"timeout": 3600, "job": "{{ params.job }}"}, None),
+        ({"timeout": 3600, "on_kill_action": "leave"}, None),
+        ({"timeout": 3600, "wait_for": "job_manager"}, None),
+    ],
+)
+def test_a_dry_run_shows_the_limit_that_the_service_is_given(
+    arguments: dict[str, Any], constraints: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    an_operator(**arguments).dry_run()
+    assert json.loads(capsys.readouterr().out).get("constraints") == constraints
+
+
+def test_a_request_is_measured_as_it_is_sent() -> None:
+    def made(size: int) -> dict[str, Any]:
+        settings = {"A": "x" * size, "B": {"value": "y", "secret": True}}
+        return body_of(an_operator(environment_settings=settings, job_id="j"))
+
+    most = LARGEST_REQUEST - len(json.dumps(made(0)))
+    backstop = {"constraints": {"maxWallClockTime": f"PT{2**40}S"}}
+    assert len(json.dumps({**made(most - 128), **backstop})) < LARGEST_REQUEST
+    with pytest.raises(PayloadError, match=r"job: .* at most 1048576 bytes, 128 of them .*; found 1048526 bytes"):
+        made(most - 50)
+
+
+@pytest.mark.parametrize(("given", "sent"), [(0, "0"), (7, "7"), ("", None), (None, None)])
+def test_a_job_id_that_renders_to_a_number_is_one(given: Any, sent: str | None, mocker: MockerFixture) -> None:
+    with a_dag(render_template_as_native_obj=True) as dag:
+        operator = Operator(task_id="t", command_line="x", pool_id="p", job_id="{{ params.j }}")
+    operator.render_template_fields({"params": {"j": given}, "dag": dag})
+    operator.hook = mocker.Mock()  # a cached property
+    run = mocker.Mock(owner=OWNER)
+
+    operator._submit({"dag_run": mocker.Mock(start_date=None)}, run, Queueing(began=0))
+
+    assert run.submit.call_args.args[0].get("id") == sent
 
 
 def test_a_short_secret_takes_nothing_else_out_of_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,6 +444,24 @@ def test_the_authentication_token_is_sent_as_it_is_with_a_warning_and_its_refusa
     assert explained(refusal, an_operator()) is refusal
 
 
+@pytest.mark.filterwarnings("ignore:.*authentication_token_settings is retired:DeprecationWarning")
+def test_a_refusal_that_names_no_property_is_explained_when_the_token_may_be_meant() -> None:
+    operator = an_operator(authentication_token_settings={"access": ["job"]})
+    said = {"status": 400, "code": "UnsupportedProperty"}
+    nameless = ServiceRefused(message="One of the properties specified in the request body is not supported.", **said)
+    assert "managed identity" in str(explained(nameless, operator))
+    for other in (
+        nameless.with_hint("x"),
+        ServiceRefused(message="No.", values={"PropertyName": "dependsOn"}, **said),
+        ServiceRefused(message="The property 'dependsOn' is not supported.", **said),
+    ):
+        unset = an_operator(authentication_token_settings="{{ none }}")
+        unset.render_template_fields({})
+        assert explained(other, unset) is other
+        if other.values or "'" in other.message:
+            assert explained(other, operator) is other
+
+
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=30),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=15), inner, max_size=4),
@@ -401,7 +491,10 @@ arguments = st.dictionaries(
             "run_exclusive",
             "application_package_references",
             "allow_low_priority_node",
+            "authentication_token_settings",
             "job",
+            "keep_logs",
+            "result_file",
         ]
     ),
     payload,
@@ -409,13 +502,9 @@ arguments = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize("examples", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
-def test_arbitrary_payloads_end_in_success_or_in_our_own_error(examples: int) -> None:
-    relaxed = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    relaxed(given(arguments)(try_payload))()
-
-
-def try_payload(given_arguments: dict[str, Any]) -> None:
+@settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(arguments)
+def test_ten_thousand_payloads_end_in_success_or_in_our_own_error(given_arguments: dict[str, Any]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
