@@ -20,7 +20,7 @@ from airflow_provider_jobmanager.local import LocalBatch, Settings
 from airflow_provider_jobmanager.local.auth import PUBLIC_AUDIENCE
 from tests.browser import logged_in, screenshot
 from tests.entra import APPLICATION, CLIENT_SECRET, TENANT, Entra
-from tests.scripted import Reply, ScriptedServer
+from tests.scripted import Reply, Request, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,7 @@ from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManag
 from airflow_provider_jobmanager.sensors.job_manager import AzureBatchJobManagerSensor
 
 PASSWORD, SIGNATURE, FILES = (os.environ[name] for name in ("PLANTED_PASSWORD", "PLANTED_SIGNATURE", "PLANTED_FILES"))
+PADDED, KEY, LINE = (os.environ[name] for name in ("PLANTED_PADDED", "PLANTED_KEY", "PLANTED_LINE"))
 
 
 def arguments(script, path="good", **more):
@@ -56,6 +57,17 @@ def arguments(script, path="good", **more):
         "poll_interval": 5.0,
         **more,
     }
+
+
+def container(path):
+    return f"{FILES}/{path}?sv=1&sig={SIGNATURE}&se=2"
+
+
+def uploaded(path):
+    where = {"container": {"container_url": container(path), "path": "copy"}}
+    return [
+        {"file_pattern": "*.json", "destination": where, "upload_options": {"upload_condition": "taskcompletion"}}
+    ]
 
 
 with DAG("leaks", schedule=None) as dag:
@@ -82,6 +94,29 @@ with DAG("leaks", schedule=None) as dag:
     ok >> AzureBatchJobManagerSensor(
         task_id="sensor", job_id="{{ ti.xcom_pull('ok_deferred', key='job_id') }}", deferrable=True
     )
+    mapped = arguments('echo $PADDED; echo "$API_TOKENS"; echo "$DEPLOY_KEY"; exit 3', deferrable=False)
+    mapped["environment_settings"] += [
+        {"name": "PADDED", "value": PADDED, "secret": " true "},
+        {"name": "API_TOKENS", "value": {KEY: "somebody"}},
+        {"name": "DEPLOY_KEY", "value": f"-----BEGIN-----\\n{LINE}\\n-----END-----\\n"},
+    ]
+    AzureBatchJobManagerOperator.partial(
+        task_id="mapped", keep_logs=container("kept"), output_files=uploaded("kept"), **mapped
+    ).expand(display_name=["one", "two"])
+    AzureBatchJobManagerOperator(
+        task_id="kept",
+        keep_logs=container("kept"),
+        output_files=uploaded("kept"),
+        result_file="result.json",
+        **arguments("echo 5 > result.json", deferrable=True),
+    )
+    AzureBatchJobManagerOperator(
+        task_id="not_kept",
+        keep_logs={"container_url": container("denied"), "path": ""},
+        output_files=uploaded("denied"),
+        result_file="result.json",
+        **arguments("echo 5 > result.json", deferrable=False),
+    )
     AzureBatchJobManagerSensor(
         task_id="entra", job_id="nobody", azure_batch_conn_id="entra", deferrable=True
     )
@@ -101,6 +136,9 @@ def planted() -> dict[str, str]:
         "signature": quote(base64.b64encode(randomness.token_bytes(33) + b"\xff\xfe\xfd").decode(), safe=""),
         "rendered": f"rendered-{randomness.token_hex(12)}",
         "marked": f"marked-{randomness.token_hex(12)}",
+        "padded": f"padded-{randomness.token_hex(12)}",
+        "key": f"key-{randomness.token_hex(12)}",
+        "line": f"line-{randomness.token_hex(12)}",
         "spelled": f"spelled-{randomness.token_hex(12)}",
         "spelled and marked": f"spelled-{randomness.token_hex(12)}",
         "account key": base64.b64encode(randomness.token_bytes(64)).decode(),
@@ -128,7 +166,7 @@ def home(
     entra: Entra,
     service: LocalBatch,
 ) -> Iterator[AirflowHome]:
-    files = ScriptedServer(lambda asked: Reply(200, b"x") if asked.path == "/good" else Reply(403, b"no"))
+    files = ScriptedServer(files_of)
     tls = LocalBatch(Settings(port=0, https=True, issuer=entra.issuer(PUBLIC_AUDIENCE)))
     with files, tls:
         assert tls.certificate is not None
@@ -158,12 +196,24 @@ def home(
             "PLANTED_PASSWORD": planted["password"],
             "PLANTED_SIGNATURE": planted["signature"],
             "PLANTED_FILES": files.url,
+            "PLANTED_PADDED": planted["padded"],
+            "PLANTED_KEY": planted["key"],
+            "PLANTED_LINE": planted["line"],
         }
         with AirflowHome(tmp_path_factory.mktemp("leaks"), environment=environment, parallelism=6) as home:
             home.migrate(migrated_databases)
             home.start()
             home.wait_healthy()
             yield home
+
+
+def files_of(asked: Request) -> Reply:
+    """A file to fetch, a container that takes all blobs, and nothing else."""
+    if asked.path == "/good":
+        return Reply(200, b"x")
+    if asked.method == "PUT" and asked.path.startswith("/kept/"):
+        return Reply(201, b"", {"ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    return Reply(403, b"no")
 
 
 @pytest.mark.timeout(1200)
@@ -184,12 +234,14 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
             assert str(links["Azure portal"]).startswith("https://portal.azure.com/#resource/subscriptions/my-sub/")
         home.api.wait_until(lambda task=task: marked(home, run, task), bool, f"{task} to be marked", 120)
     home.api.wait_for_run(DAG_ID, run, timeout=600)
-    states = {found.task_id: found.state for found in home.api.task_instances(DAG_ID, run)}
+    states = {(found.task_id, found.map_index): found.state for found in home.api.task_instances(DAG_ID, run)}
+    assert ("mapped", 1) in states
     wanted = {
         "ok_worker": "success",
         "ok_deferred": "success",
         "sensor": "success",
         "spelled": "success",
+        "kept": "success",
         **dict.fromkeys(
             (
                 "fails",
@@ -201,12 +253,14 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
                 "killed_deferred",
                 "invalid",
                 "entra",
+                "mapped",
+                "not_kept",
             ),
             "failed",
         ),
     }
-    strange = [task for task, state in states.items() if state != wanted[task]]
-    assert not strange, "\n".join(home.api.log(DAG_ID, run, task)[-3000:] for task in strange)
+    strange = [(task, index) for (task, index), state in states.items() if state != wanted[task]]
+    assert not strange, "\n".join(home.api.log(DAG_ID, run, task, None, index)[-3000:] for task, index in strange)
     shown = everything_the_api_tells(home, run, states)
     dry = subprocess.run(
         [sys.executable, "-c", DRY_RUN, str(home.dags / f"{DAG_ID}.py")],
@@ -228,6 +282,13 @@ def test_nothing_that_airflow_keeps_or_shows_has_a_secret(
     for name in ("password", "signature", "rendered", "marked"):
         assert planted[name] in body
     assert planted["spelled and marked"] in json.dumps(job_of(home, service, run, "spelled"))
+    body = json.dumps(job_of(home, service, run, "mapped", 1))
+    for name in ("padded", "key", "line", "signature"):
+        assert planted[name] in body
+    assert home.api.xcoms(DAG_ID, run, "kept")["return_value"] == 5
+    assert shown["links kept"].count("/kept/leaks/") == 1
+    assert "***" in shown["log mapped[1] 1"]
+    assert "denied" in shown["log not_kept 1"]
     for task in ("streamed", "sensed"):
         assert "*** *** ***" in shown[f"log {task} 1"]
     assert entra.issued
@@ -270,20 +331,21 @@ def spellings(secret: str) -> dict[str, str]:
     }
 
 
-def everything_the_api_tells(home: AirflowHome, run: str, states: dict[str, Any]) -> dict[str, str]:
+def everything_the_api_tells(home: AirflowHome, run: str, states: dict[tuple[str, int], Any]) -> dict[str, str]:
     api = home.api
     shown = {"dag": json.dumps(api.request("GET", f"/dags/{DAG_ID}/details"))}
     shown["tasks"] = json.dumps(api.request("GET", f"/dags/{DAG_ID}/tasks"))
     shown["events"] = json.dumps(api.request("GET", "/eventLogs", params={"limit": 1000}))
-    for task in states:
-        shown[f"rendered {task}"] = json.dumps(dict(api.task_instance(DAG_ID, run, task).rendered))
-        shown[f"xcom {task}"] = json.dumps(api.xcoms(DAG_ID, run, task))
-        shown[f"links {task}"] = json.dumps(api.extra_links(DAG_ID, run, task))
-        for attempt in api.tries(DAG_ID, run, task):
-            shown[f"log {task} {attempt.try_number}"] = api.log(DAG_ID, run, task, attempt.try_number)
+    for task, index in states:
+        name = task if index < 0 else f"{task}[{index}]"
+        shown[f"rendered {name}"] = json.dumps(dict(api.task_instance(DAG_ID, run, task, index).rendered))
+        shown[f"xcom {name}"] = json.dumps(api.xcoms(DAG_ID, run, task, index))
+        shown[f"links {name}"] = json.dumps(api.extra_links(DAG_ID, run, task, index))
+        for attempt in api.tries(DAG_ID, run, task, index):
+            shown[f"log {name} {attempt.try_number}"] = api.log(DAG_ID, run, task, attempt.try_number, index)
     return shown
 
 
-def job_of(home: AirflowHome, service: LocalBatch, run: str, task: str) -> dict[str, Any]:
+def job_of(home: AirflowHome, service: LocalBatch, run: str, task: str, map_index: int = -1) -> dict[str, Any]:
     client = BatchClient(service.url, AzureNamedKeyCredential(service.account, service.key))
-    return client.get_job(home.api.xcoms(DAG_ID, run, task)["job_id"]).as_dict()
+    return client.get_job(home.api.xcoms(DAG_ID, run, task, map_index)["job_id"]).as_dict()
