@@ -191,7 +191,7 @@ def test_a_key_that_is_a_secret_is_veiled_and_sent_whole(masked: list[str]) -> N
 
 
 class Name(Enum):
-    PASSWORD = "DB_PASSWORD"
+    DATABASE = "DB_PASSWORD"
 
 
 class Where:
@@ -208,7 +208,7 @@ class Where:
     [
         {"X": {"value": "/secret/place", "secret": " true "}},
         {"X": {"value": "/secret/place", "secret": "{{ params.hide }}"}},
-        {Name.PASSWORD: "/secret/place"},
+        {Name.DATABASE: "/secret/place"},
         {"DB_PASSWORD": PurePosixPath("/secret/place")},
         {"DB_PASSWORD": Where()},
         {"DB_PASS": "/secret/place"},
