@@ -205,12 +205,18 @@ def test_only_the_branch_that_is_taken_is_evaluated():
         ("$NodeDeallocationOption = never;", "never is not known"),
         ('$NodeDeallocationOption = "never";', "is one of requeue, terminate, taskcompletion"),
         ("$x = " + "(" * 50 + "1" + ")" * 50, "nests deeper than 40"),
-        ("$x = 1" + "+1" * 3000, "the expression is too long"),
+        ("$x = " + "-" * 50 + "1", "nests deeper than 40"),
+        ("$x = " + "max(" * 50 + "1" + ")" * 50, "nests deeper than 40"),
+        ("$x = " + "1?1:" * 50 + "1", "nests deeper than 40"),
         ("$x = 1e308 * 10; $TargetDedicatedNodes = $x;", "came to no number"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, says: str):
     assert says in wrong(text)
+
+
+def test_a_formula_may_be_long_and_not_deep():
+    assert evaluate("$TargetDedicatedNodes = 1" + "+1" * 3000, around()).dedicated == 3001
 
 
 def test_an_error_as_the_run_of_a_pool_shows_it():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ ALIASES = {"$TargetDedicated": DEDICATED, "$TargetLowPriority": LOW_PRIORITY}
 """Shorter names; what the full name is assigned goes before."""
 MAX_STATEMENTS = 100
 MAX_DEPTH = 40
-"""How deep parentheses may nest."""
+"""How deep a formula may nest: parentheses, arguments, signs, choices."""
 
 
 @define
@@ -122,10 +123,7 @@ class Parser:
             if name in PLAIN or name in SAMPLED or name in MACHINE or name in INTERVALS:
                 raise FormulaError(place, f"{name} can't be assigned to", syntax=True)
             self._take("=")
-            try:
-                found.append((name, place, self._option() if name == DEALLOCATION else self._choice()))
-            except RecursionError:
-                raise FormulaError(place, "the expression nests too deep", syntax=True) from None
+            found.append((name, place, self._option() if name == DEALLOCATION else self._choice()))
             self.assigned.add(name)
             self._end()
         return found
@@ -140,33 +138,46 @@ class Parser:
             return lambda _: option
         return self._choice()
 
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        """Go one level into the formula. Counted, for how deep Python can go differs from one process to the next."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self._wrong(f"nests deeper than {MAX_DEPTH} levels")
+        yield
+        self.depth -= 1
+
     def _choice(self) -> Code:
-        condition = self._binary(0)
-        if not self._is("?"):
-            return condition
-        place = self._next()[2]
-        yes = self._choice()
-        self._take(":")
-        no = self._choice()
-        return lambda run: yes(run) if _truth(condition(run), place) else no(run)
+        with self._deeper():
+            condition = self._binary(0)
+            if not self._is("?"):
+                return condition
+            place = self._next()[2]
+            yes = self._choice()
+            self._take(":")
+            no = self._choice()
+            return lambda run: yes(run) if _truth(condition(run), place) else no(run)
 
     def _binary(self, level: int) -> Code:
         if level == len(_LEVELS):
             return self._unary()
-        left = self._binary(level + 1)
+        first = self._binary(level + 1)
+        rest: list[tuple[str, Code, Place]] = []
         while self._is(*_LEVELS[level]):
             _, operator, place = self._next()
-            left = _joined(operator, left, self._binary(level + 1), place)
-        return left
+            rest.append((operator, self._binary(level + 1), place))
+        return _chain(first, rest) if rest else first
 
     def _unary(self) -> Code:
         if self._is("-"):
             place = self._next()[2]
-            inner = self._unary()
+            with self._deeper():
+                inner = self._unary()
             return lambda run: arithmetic("*", inner(run), -1.0, place)
         if self._is("!"):
             place = self._next()[2]
-            inner = self._unary()
+            with self._deeper():
+                inner = self._unary()
             return lambda run: float(not _truth(inner(run), place))
         return self._member(self._atom())
 
@@ -188,12 +199,8 @@ class Parser:
             text = token[1:-1]
             return lambda _: text
         if (sort, token) == ("mark", "("):
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise FormulaError(place, f"nests deeper than {MAX_DEPTH} parentheses", syntax=True)
             inner = self._choice()
             self._take(")")
-            self.depth -= 1
             return inner
         if sort != "name":
             raise FormulaError(place, f"a value is expected, not {token!r}", syntax=True)
@@ -251,12 +258,24 @@ class Parser:
         )
 
 
-def _joined(operator: str, left: Code, right: Code, place: Place) -> Code:
+def _chain(first: Code, rest: list[tuple[str, Code, Place]]) -> Code:
+    """Operators of one level, from left to right."""
+
+    def chain(run: Run) -> Value:
+        value = first(run)
+        for operator, code, place in rest:
+            value = _joined(operator, value, code, run, place)
+        return value
+
+    return chain
+
+
+def _joined(operator: str, left: Value, right: Code, run: Run, place: Place) -> Value:
     if operator == "&&":
-        return lambda run: float(_truth(left(run), place) and _truth(right(run), place))
+        return float(_truth(left, place) and _truth(right(run), place))
     if operator == "||":
-        return lambda run: float(_truth(left(run), place) or _truth(right(run), place))
-    return lambda run: arithmetic(operator, left(run), right(run), place)
+        return float(_truth(left, place) or _truth(right(run), place))
+    return arithmetic(operator, left, right(run), place)
 
 
 def _part(code: Code, name: str, place: Place) -> Code:
