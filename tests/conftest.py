@@ -59,9 +59,16 @@ def migrated_databases(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def airflow_db(migrated_databases: Path) -> Path:
     """The Airflow home of this process with a migrated database, for ``dag.test()``; its ``dags`` folder is in use."""
+    from airflow import settings
+
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
 
+    # Some test may have had Airflow look into its database, which makes an empty one.
+    settings.dispose_orm(do_log=False)
+    for left in _IN_PROCESS_HOME.glob("airflow.db*"):
+        left.unlink()
     AirflowHome(_IN_PROCESS_HOME).migrate(migrated_databases)
+    settings.configure_orm()
     return _IN_PROCESS_HOME
 
 

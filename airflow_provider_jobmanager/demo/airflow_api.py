@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -237,15 +238,23 @@ class AirflowApi:
         self.request("PATCH", f"{_run(dag_id, run_id)}/{task_id}/{map_index}", json={"new_state": state})
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int | None = None, map_index: int = -1) -> str:
-        """The log of one try (the newest by default) as plain text, one line per message with its error, if any."""
-        if try_number is None:
-            try_number = self.task_instance(dag_id, run_id, task_id, map_index).try_number
-        answer = self.request(
-            "GET",
-            f"{_run(dag_id, run_id)}/{task_id}/logs/{try_number}",
-            params={"full_content": True, "map_index": map_index},
-            headers={"Accept": "application/json"},
-        )
+        """The log of one try (the newest by default) as plain text, one line per message with its error, if any.
+
+        Empty while there is no such try yet: Airflow makes the task instances of a run a moment after the run.
+        """
+        try:
+            if try_number is None:
+                try_number = self.task_instance(dag_id, run_id, task_id, map_index).try_number
+            answer = self.request(
+                "GET",
+                f"{_run(dag_id, run_id)}/{task_id}/logs/{try_number}",
+                params={"full_content": True, "map_index": map_index},
+                headers={"Accept": "application/json"},
+            )
+        except AirflowApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return ""
+            raise
         return "\n".join(_log_line(message) for message in answer["content"])
 
     def xcoms(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:

@@ -49,6 +49,7 @@ _HEALTH_NAMES = {SCHEDULER: "scheduler", DAG_PROCESSOR: "dag_processor", TRIGGER
 _FOREIGN = ("AIRFLOW", "_AIRFLOW", "AZURE_", "AZ_BATCH_", "OTEL_", "TRACEPARENT")
 _LOOK_AGAIN_SECONDS = 0.2
 _PAUSE_SECONDS = 60.0
+_BUSY_SECONDS = 60
 _LOCK_SECONDS = 2.0  # others hold the lock for moments only
 
 
@@ -104,7 +105,8 @@ class AirflowHome:
         self.logs = self.root / "logs"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.database_url = database_url or f"sqlite:///{self.root / 'airflow.db'}"
+        # A busy machine may hold SQLite's one lock for longer than the five seconds that Python waits for it.
+        self.database_url = database_url or f"sqlite:///{self.root / 'airflow.db'}?timeout={_BUSY_SECONDS}"
         self._more_environment = dict(environment or {})
         self._parallelism = parallelism
         self._components: dict[str, Component] = {}
