@@ -270,7 +270,10 @@ def _facts(job: Mapping[str, Any], manager: Mapping[str, Any] | None, failed_chi
 
 def _shown(failure: Any, job: Mapping[str, Any]) -> Any:
     """What the service says of a failure, without the secrets that it repeats of the job."""
-    return failure and redact(failure, known=secret_values(job, named=marked_names(job)))
+    if not failure:
+        return failure
+    holders = {name: job[name] for name in ("jobManagerTask", "commonEnvironmentSettings") if name in job}
+    return redact(failure, known=secret_values(holders, named=marked_names(job)))
 
 
 def _by_result(facts: Verdict, manager: Mapping[str, Any] | None, *, children_count: bool) -> Verdict:
