@@ -204,13 +204,7 @@ class Nodes:
             self._run_start_task(node, settings)
             return
         info.update(state="completed", endTime=formats.timestamp(now, 6))
-        if outcome.exit_code is not None:
-            info["exitCode"] = outcome.exit_code
-        if outcome.container is not None:
-            info["containerInfo"] = outcome.container
-        if failed is not None:
-            info["failureInfo"] = failed
-        info["result"] = "success" if failed is None else "failure"
+        outcome.write(info, failed)
         if node.state == "waitingforstarttask":
             after, cause = (
                 ("idle", "start task succeeded") if failed is None else ("starttaskfailed", "start task failed")

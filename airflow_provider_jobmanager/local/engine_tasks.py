@@ -184,13 +184,7 @@ class Tasks:
             return
         info: Doc = {"startTime": before["startTime"]} if "startTime" in before else {}
         info["endTime"] = formats.timestamp(now, 6)
-        if outcome.exit_code is not None:
-            info["exitCode"] = outcome.exit_code
-        if outcome.container is not None:
-            info["containerInfo"] = outcome.container
-        if failed is not None:
-            info["failureInfo"] = failed
-        info["result"] = "success" if failed is None else "failure"
+        outcome.write(info, failed)
         TASK.move(task.doc, "completed", "exit" if ended is None else "ended", now)
         if failed is None and task.pool is not None and task.node is not None:
             self.engine.nodes.task_succeeded(task.pool, task.node)

@@ -72,6 +72,21 @@ class Outcome:
     phase: str = ""
     container: Doc | None = field(default=None)
 
+    def write(self, info: Doc, failed: Doc | None) -> None:
+        """Write the end of a run into the ``executionInfo`` of its task, in the service's order.
+
+        Args:
+            info: of a task, a start task, a preparation or a release task.
+            failed: its ``failureInfo``, which may be that of the exit code; None when it succeeded.
+        """
+        if self.exit_code is not None:
+            info["exitCode"] = self.exit_code
+        if self.container is not None:
+            info["containerInfo"] = self.container
+        if failed is not None:
+            info["failureInfo"] = failed
+        info["result"] = "success" if failed is None else "failure"
+
 
 class Listener(Protocol):
     """Who wants to know about runs."""

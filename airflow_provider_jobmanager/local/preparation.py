@@ -169,13 +169,7 @@ class Preparation:
         info = job.prepared[node_id][f"{PART[kind]}ExecutionInfo"]
         info["state"] = "completed"
         info["endTime"] = formats.timestamp(self.engine.now(), 6)
-        if outcome.exit_code is not None:
-            info["exitCode"] = outcome.exit_code
-        if outcome.container is not None:
-            info["containerInfo"] = outcome.container
-        if failed is not None:
-            info["failureInfo"] = failed
-        info["result"] = "success" if failed is None else "failure"
+        outcome.write(info, failed)
         self._watch_retention(job, node_id, kind)
 
     def _watch_retention(self, job: Job, node_id: str, kind: str) -> None:
