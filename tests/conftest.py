@@ -40,9 +40,12 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A test that fails with a real Airflow shows what that wrote meanwhile."""
     report = yield
-    airflow = getattr(item, "funcargs", {}).get("airflow")
-    if report.failed and call.when == "call" and airflow is not None:
-        report.sections.extend(evidence(airflow, call.start))
+    if report.failed and call.when == "call":
+        from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+
+        for home in getattr(item, "funcargs", {}).values():
+            if isinstance(home, AirflowHome):
+                report.sections.extend(evidence(home, call.start))
     return report
 
 

@@ -21,6 +21,7 @@ FINISHED_RUN = frozenset({"success", "failed"})
 FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _LOOK_AGAIN_SECONDS = 0.2
 _ERROR_BODY_CHARACTERS = 1000
+_BUSY_SECONDS = 120.0
 
 
 class AirflowApiError(RuntimeError):
@@ -107,6 +108,10 @@ class AirflowApi:
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         response = self._client.request(method, path, **arguments)
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while _was_busy(response) and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            response = self._client.request(method, path, **arguments)
         if response.is_error:
             body = response.text[:_ERROR_BODY_CHARACTERS]
             raise AirflowApiError(f"{method} {path} was answered {response.status_code}: {body}", response.status_code)
@@ -300,6 +305,11 @@ class AirflowApi:
 
 def _run(dag_id: str, run_id: str) -> str:
     return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+
+
+def _was_busy(response: httpx.Response) -> bool:
+    """Whether the request was not carried out because somebody else held SQLite's one lock."""
+    return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and "database is locked" in response.text
 
 
 def _dag_run(raw: Mapping[str, Any]) -> DagRun:

@@ -49,7 +49,12 @@ _HEALTH_NAMES = {SCHEDULER: "scheduler", DAG_PROCESSOR: "dag_processor", TRIGGER
 _FOREIGN = ("AIRFLOW", "_AIRFLOW", "AZURE_", "AZ_BATCH_", "OTEL_", "TRACEPARENT")
 _LOOK_AGAIN_SECONDS = 0.2
 _PAUSE_SECONDS = 60.0
+# A busy machine may hold SQLite's one lock for longer than the five seconds that Python waits for it.
 _BUSY_SECONDS = 60
+# The API server notes who did what (`action_logging`) with a blocking commit in its event loop, and may itself hold the
+# lock at that moment, for a request that can't go on meanwhile: then nothing moves until the commit gives up. A task
+# asks anew after five seconds without an answer, and not often.
+_BUSY_SECONDS_OF_API_SERVER = 3
 _LOCK_SECONDS = 2.0  # others hold the lock for moments only
 
 
@@ -105,8 +110,7 @@ class AirflowHome:
         self.logs = self.root / "logs"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        # A busy machine may hold SQLite's one lock for longer than the five seconds that Python waits for it.
-        self.database_url = database_url or f"sqlite:///{self.root / 'airflow.db'}?timeout={_BUSY_SECONDS}"
+        self.database_url = database_url or self._sqlite_url(_BUSY_SECONDS)
         self._more_environment = dict(environment or {})
         self._parallelism = parallelism
         self._components: dict[str, Component] = {}
@@ -151,6 +155,8 @@ class AirflowHome:
             "API__BASE_URL": self.url,
             "API__WORKERS": "1",
             "API__SECRET_KEY": keys["api"],
+            # That the database was busy can be told from other errors, by `AirflowApi`.
+            "API__EXPOSE_STACKTRACE": "True",
             "API_AUTH__JWT_SECRET": keys["jwt"],
             "LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "LOGGING__COLORED_CONSOLE_LOG": "False",
@@ -250,14 +256,18 @@ class AirflowHome:
         if subcommand not in COMPONENTS:
             raise ValueError(f"There is no component {subcommand!r}; there are {', '.join(COMPONENTS)}")
         options = ["--skip-serve-logs"] if subcommand in _SKIP_SERVE_LOGS else []
+        environment = self.environment
         if subcommand == API_SERVER:
             options = ["--host", "127.0.0.1", "--port", str(self.port)]
+            if self.database_url == self._sqlite_url(_BUSY_SECONDS):
+                url = self._sqlite_url(_BUSY_SECONDS_OF_API_SERVER)
+                environment = {**environment, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
         component = self._components.setdefault(
             name,
             Component(
                 name=name,
                 command=self._command(subcommand, *options),
-                environment=self.environment,
+                environment=environment,
                 log=self.logs / f"{name}.log",
             ),
         )
@@ -355,6 +365,9 @@ class AirflowHome:
                 return False
             connection.execute("ROLLBACK")
             return True
+
+    def _sqlite_url(self, busy_seconds: int) -> str:
+        return f"sqlite:///{self.root / 'airflow.db'}?timeout={busy_seconds}"
 
     @property
     def _sqlite(self) -> Path | None:

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
+from contextlib import closing
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from airflow_provider_jobmanager.demo.airflow_api import AirflowApiError
+from airflow_provider_jobmanager.demo.airflow_api import AirflowApi, AirflowApiError
 from airflow_provider_jobmanager.demo.airflow_home import AirflowHome, AirflowHomeError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx
 
 ECHO = """
 from airflow.sdk import dag, task
@@ -72,6 +77,26 @@ def test_a_run_and_everything_the_api_tells_of_it(airflow: AirflowHome) -> None:
     api.wait_for_run("echo", run)
     api.mark("echo", run, "say", "failed")
     assert api.task_instance("echo", run, "say").state == "failed"
+
+
+def test_a_database_that_somebody_holds_is_waited_for(airflow: AirflowHome) -> None:
+    airflow.add_dag("echo", ECHO)
+    run = airflow.api.trigger("echo")
+    airflow.api.wait_for_run("echo", run)
+    statuses: list[int] = []
+
+    def let_go(response: httpx.Response) -> None:
+        statuses.append(response.status_code)
+        if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and held.in_transaction:
+            held.execute("ROLLBACK")
+
+    with closing(sqlite3.connect(airflow.root / "airflow.db", isolation_level=None, timeout=60)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        with AirflowApi(airflow.url) as api:
+            api._client.event_hooks["response"].append(let_go)
+            api.mark("echo", run, "say", "failed")
+    assert HTTPStatus.INTERNAL_SERVER_ERROR in statuses
+    assert airflow.api.task_instance("echo", run, "say").state == "failed"
 
 
 def test_a_deferred_task_outlives_a_killed_triggerer(airflow: AirflowHome) -> None:
