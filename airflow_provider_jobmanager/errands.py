@@ -1,13 +1,15 @@
 """What a wait does now and then beside the poll, such as telling how far its job is.
 
-Between two rounds of an errand there is no task of the event loop for it: so thousands of waiting jobs stay few objects
-each, which every garbage collection of the triggerer goes through, and no more than a few rounds run at once.
+Between two rounds of an errand there is neither a task of the event loop nor a timer of its own for it: so thousands of
+waiting jobs stay few objects each, which every garbage collection of the triggerer goes through, and no more than a few
+rounds run at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,10 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_jobmanager.poll import Wait
+    from airflow_provider_jobmanager.waiting import Wait
 
 _AT_ONCE = 8
+_GRAIN_SECONDS = 0.25
 
 
 @define(eq=False)
@@ -33,7 +36,7 @@ class Errand:
     wait: Wait
     log: Any
     _context: contextvars.Context = field(factory=contextvars.copy_context, init=False)
-    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _slot: int = field(default=0, init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
     _ended: bool = field(default=False, init=False)
 
@@ -43,13 +46,12 @@ class Errand:
 
     def begin(self, after: float) -> None:
         """Be due after so many seconds, and again and again until the end."""
-        self._timer = asyncio.get_running_loop().call_later(after, self._fall_due, context=self.wait.errands.context)
+        self._slot = self.wait.errands.put(self, after)
 
     def cancel(self) -> None:
         """Do it no more."""
         self._ended = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.wait.errands.take_back(self, self._slot)
         if self._task is not None:
             self._task.cancel()
 
@@ -71,10 +73,6 @@ class Errand:
         self._task.add_done_callback(lambda _: over(), context=self.wait.errands.context)
         return True
 
-    def _fall_due(self) -> None:
-        self._timer = None
-        self.wait.errands.put(self)
-
     async def _run(self) -> None:
         try:
             pause = await self.round()
@@ -88,19 +86,35 @@ class Errand:
 
 @define(eq=False)
 class Errands:
-    """The errands of all waits of an account that are due; a round begins when there is room.
+    """The errands of all waits of an account; a round begins when it is due and there is room.
+
+    Those that are due within a quarter of a second of each other share a slot, which has one timer.
 
     Attributes:
         context: where they fall due. It is nobody's.
     """
 
     context: contextvars.Context = field(factory=contextvars.Context, init=False)
+    _slots: dict[int, dict[Errand, None]] = field(factory=dict, init=False)
     _due: deque[Errand] = field(factory=deque, init=False)
     _running: int = field(default=0, init=False)
 
-    def put(self, errand: Errand) -> None:
-        """A round is due."""
-        self._due.append(errand)
+    def put(self, errand: Errand, after: float) -> int:
+        """Have a round begin after so many seconds; returns the slot that :meth:`take_back` wants."""
+        loop = asyncio.get_running_loop()
+        slot = math.ceil((loop.time() + max(0.0, after)) / _GRAIN_SECONDS)
+        if slot not in self._slots:
+            self._slots[slot] = {}
+            loop.call_at(slot * _GRAIN_SECONDS, self._fall_due, slot, context=self.context)
+        self._slots[slot][errand] = None
+        return slot
+
+    def take_back(self, errand: Errand, slot: int) -> None:
+        """Forget an errand that is not due yet."""
+        self._slots.get(slot, {}).pop(errand, None)
+
+    def _fall_due(self, slot: int) -> None:
+        self._due.extend(self._slots.pop(slot))
         self._begin()
 
     def _begin(self) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
-from airflow_provider_jobmanager.poll import Poll, Wait
+from airflow_provider_jobmanager.poll import Poll
 from airflow_provider_jobmanager.sight import (
     Broken,
     Changed,
@@ -29,6 +29,7 @@ from airflow_provider_jobmanager.sight import (
     Trouble,
     insist,
 )
+from airflow_provider_jobmanager.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,13 +85,11 @@ async def shared_client(account: Account) -> AsyncIterator[AsyncClient]:
         await _leave(shared, account)
 
 
-@define(eq=False)
-class follow:  # noqa: N801 - reads as what it does: `async with follow(account, job_id) as wait`
+@define(eq=False, init=False)
+class follow(Wait):  # noqa: N801 - reads as what it does: `async with follow(account, job_id) as wait`
     """Wait for a job together with all others of the account on this event loop.
 
-    Not a generator, which is several objects: thousands of jobs may be waited for.
-
-    Attributes:
+    Args:
         account: the account.
         job_id: the job.
         interval: seconds between two looks.
@@ -100,36 +99,35 @@ class follow:  # noqa: N801 - reads as what it does: `async with follow(account,
         out_of_sight: seconds without any usable answer after which to give up.
     """
 
-    account: Account
-    job_id: str
-    interval: float = field(default=5.0, kw_only=True)
-    since: datetime | None = field(default=None, kw_only=True)
-    created_at: datetime | None = field(default=None, kw_only=True)
-    must_exist: bool = field(default=True, kw_only=True)
-    out_of_sight: float = field(default=3600.0, kw_only=True)
-    _shared: _Shared = field(init=False)
-    _wait: Wait = field(init=False)
+    _account: Account
+    _shared: _Shared
+
+    def __init__(
+        self,
+        account: Account,
+        job_id: str,
+        *,
+        interval: float = 5.0,
+        since: datetime | None = None,
+        created_at: datetime | None = None,
+        must_exist: bool = True,
+        out_of_sight: float = 3600.0,
+    ) -> None:
+        super().__init__(job_id, interval, created_at, since, must_exist, out_of_sight)
+        self._account = account
 
     async def __aenter__(self) -> Wait:
-        self._shared = _enter(self.account)
+        self._shared = _enter(self._account)
         try:
-            poll = _running_poll(self._shared, await _open(self._shared, self.account))
-            self._wait = poll.join(
-                self.job_id,
-                interval=self.interval,
-                since=self.since,
-                created_at=self.created_at,
-                must_exist=self.must_exist,
-                out_of_sight=self.out_of_sight,
-            )
+            _running_poll(self._shared, await _open(self._shared, self._account)).add(self)
         except BaseException:
-            await _leave(self._shared, self.account)
+            await _leave(self._shared, self._account)
             raise
-        return self._wait
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._wait.leave()
-        await _leave(self._shared, self.account)
+        self.leave()
+        await _leave(self._shared, self._account)
 
 
 def _enter(account: Account) -> _Shared:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.batch.telling import Telling
 from airflow_provider_jobmanager.errands import Errand
 from airflow_provider_jobmanager.errors import ServiceError
 from airflow_provider_jobmanager.telling import Sparing, pause_after, write
@@ -19,7 +20,6 @@ from airflow_provider_jobmanager.telling import Sparing, pause_after, write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_jobmanager.batch.telling import Telling
     from airflow_provider_jobmanager.sight import Changed
 
 COUNT_SECONDS = 60.0
@@ -34,14 +34,29 @@ class Meanwhile(Errand):
     One errand for both: there is one for each of thousands of waits.
 
     Attributes:
-        telling: what was told of the manager, and what is to be told.
+        manager_id: the job manager task; learned from the job when empty.
+        output: whether the manager's stdout and stderr are told.
     """
 
-    telling: Telling = field(kw_only=True)
+    manager_id: str = field(default="", kw_only=True)
+    output: bool = field(default=False, kw_only=True)
+    _telling: Telling | None = field(default=None, init=False)
     _looks: int = field(default=0, init=False)
     _look_at: float = field(default=float("-inf"), init=False)
     _count_at: float = field(factory=lambda: time.monotonic() + COUNT_SECONDS, init=False)
     _counts: str = field(default="", init=False)
+
+    @property
+    def telling(self) -> Telling:
+        """What was told of the manager, and what is to be told; made when there is something to tell."""
+        if self._telling is None:
+            self._telling = Telling(self.wait.job_id, self.manager_id, output=self.output)
+        return self._telling
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What another process needs to go on with the telling; empty when nothing was told."""
+        return {} if self._telling is None else self._telling.as_dict()
 
     async def round(self) -> float:
         """Tell what there is to tell by now."""

@@ -28,16 +28,8 @@ from airflow_provider_jobmanager.batch.verdict import moment
 from airflow_provider_jobmanager.budget import FewAtOnce, Turnstile
 from airflow_provider_jobmanager.errands import Errands
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
-from airflow_provider_jobmanager.sight import (
-    Broken,
-    Changed,
-    Ended,
-    GaveUp,
-    News,
-    Sight,
-    patience_without_end,
-    retry_after,
-)
+from airflow_provider_jobmanager.sight import Broken, Ended, Sight, patience_without_end, retry_after
+from airflow_provider_jobmanager.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -66,115 +58,6 @@ _UNSEEN_SECONDS = 300.0
 _UNSEEN_AT_ONCE = 20
 _SWEEP_SELECT = ("id", "state", "creationTime")
 _DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-
-
-@define(eq=False)
-class Wait:
-    """Somebody's wait for one job.
-
-    Attributes:
-        job_id: the job.
-        interval: seconds between two looks that this wait wants.
-        created_at: when the job was created by the service's clock; tells a job from another one of the same id.
-            Learned from the service when it was not known.
-        since: a time by the service's clock when the job was known not to be completed, None when nothing is known.
-        must_exist: whether a job that was never seen is gone; else it is waited for.
-        sight: how long to put up with a service that can't be asked.
-        state: of the job as last heard of, empty while it was not.
-        looked_at: when the job was last asked for by itself, on the poll's clock.
-    """
-
-    job_id: str
-    interval: float
-    created_at: datetime | None
-    since: datetime | None
-    must_exist: bool
-    sight: Sight
-    _poll: Poll
-    state: str = field(default="", init=False)
-    looked_at: float = field(default=float("-inf"), init=False)
-    _missing: bool = field(default=False, init=False)
-    _news: tuple[News, ...] = field(default=(), init=False)
-    _listener: asyncio.Future[None] | None = field(default=None, init=False)
-
-    @property
-    def seen(self) -> bool:
-        """Whether the job was ever there, as far as this wait knows."""
-        return bool(self.state) or self.created_at is not None
-
-    async def news(self) -> News:
-        """The next that is to be said of this job. One listens at a time."""
-        # Not a queue, which is a dozen objects: thousands of jobs may be waited for.
-        while not self._news:
-            self._listener = asyncio.get_running_loop().create_future()
-            await self._listener
-        first, *later = self._news
-        self._news = tuple(later)
-        return first
-
-    def tell(self, news: News) -> None:
-        """Add to the news."""
-        self._news += (news,)
-        if self._listener is not None and not self._listener.done():
-            self._listener.set_result(None)
-
-    def leave(self) -> None:
-        """Wait no more."""
-        self._poll.leave(self)
-
-    @property
-    def errands(self) -> Errands:
-        """What the waits of the account do now and then."""
-        return self._poll.errands
-
-    @property
-    def client(self) -> AsyncClient:
-        """Runs conversations on the account's shared connections."""
-        return self._poll.reader
-
-    async def spare(self) -> None:
-        """Wait for a place in the small budget of requests that all waits of the account share for extras."""
-        await self._poll.spares.turn()
-
-    async def look_in_turn(self) -> None:
-        """Wait for a place in the budget of those who must look at a task of their own again and again."""
-        await self._poll.looks.turn()
-
-    def heard_of(self, job: Json) -> bool:
-        """Take in what the service says of the job; False when it speaks of an earlier one of the same id."""
-        created = moment(job.get("creationTime"))
-        if self.created_at is not None and created is not None and created != self.created_at:
-            if created > self.created_at:
-                # A later job has the id: the one waited for was deleted before.
-                self._poll.end(self, None)
-            return False
-        self.created_at = created or self.created_at
-        self._missing = False
-        before, self.state = self.state, str(job.get("state")).lower()
-        if self.state == "completed":
-            self._poll.end(self, job)
-        elif before not in ("", self.state):
-            self.tell(Changed(before, self.state))
-        return True
-
-    def not_found(self) -> bool:
-        """The service knows no such job; True when that is to be looked at again."""
-        if not self.seen and not self.must_exist:
-            return False
-        if self._missing:
-            # Twice, a tick apart: a job that was made a moment ago is not lost for one answer.
-            self._poll.end(self, None)
-            return False
-        self._missing = True
-        return True
-
-    def troubled(self, error: ServiceError) -> None:
-        """The service could not be asked of this job."""
-        news = self.sight.lost(error)
-        if isinstance(news, GaveUp):
-            self._poll.leave(self)
-        if news is not None:
-            self.tell(news)
 
 
 @define(eq=False)
@@ -224,16 +107,22 @@ class Poll:
         out_of_sight: float = 3600.0,
     ) -> Wait:
         """Follow one more job; the arguments are those of :func:`.following.follow`."""
-        wait = Wait(job_id, interval, created_at, since, must_exist, Sight(out_of_sight, self.clock), self)
+        wait = Wait(job_id, interval, created_at, since, must_exist, out_of_sight)
+        self.add(wait)
+        return wait
+
+    def add(self, wait: Wait) -> None:
+        """Follow one more job."""
+        wait.joined(self)
+        since = wait.since
         # It may have ended before the next list begins: a sweep finds that.
-        unseen, hurry = since is None or self.start is None or since < self.start, interval < self._shortest
-        self.waits.setdefault(job_id.lower(), []).append(wait)
+        unseen, hurry = since is None or self.start is None or since < self.start, wait.interval < self._shortest
+        self.waits.setdefault(wait.job_id.lower(), []).append(wait)
         if unseen:
             self._unseen.add(wait)
         if hurry:
-            self._shortest = interval
+            self._shortest = wait.interval
             self._hurry.set()
-        return wait
 
     def leave(self, wait: Wait) -> bool:
         """Follow one job less; False when it was not followed any more."""
@@ -427,8 +316,8 @@ class Poll:
         if recovered:
             log.info("Polling %s: answers again after %.0f s", self.client.account, recovered.seconds)
         async for wait in _in_breaths(self._all(), _ROWS_AT_ONCE):
-            if wait not in self._unseen and (news := wait.sight.regained()):
-                wait.tell(news)
+            if wait not in self._unseen:
+                wait.regained()
 
     def _all(self) -> list[Wait]:
         return [wait for same in self.waits.values() for wait in same]

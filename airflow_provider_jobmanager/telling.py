@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow
     from airflow_provider_jobmanager.batch.telling import Line, Telling
     from airflow_provider_jobmanager.batch.verdict import Verdict
-    from airflow_provider_jobmanager.poll import Wait
+    from airflow_provider_jobmanager.waiting import Wait
 
 EVERY_SECONDS = 10.0
 """Seconds after each look until the next; more when many share the budget. The first looks come closer together: a

@@ -83,7 +83,7 @@ class Telling:
     told: int = 0
     attempt: str = ""
     counts: int = 0
-    torn: list[str] = field(factory=list)
+    torn: tuple[str, ...] = ()
     told_all: bool = field(default=False, init=False)
     _listed: dict[str, Listed] = field(factory=dict, init=False)
     _running: bool = field(default=False, init=False)
@@ -115,6 +115,7 @@ class Telling:
         for name in self._KEPT:
             if name in (state or {}):
                 setattr(self, name, (state or {})[name])
+        self.torn = tuple(self.torn)
         return self
 
     def step(self, *, last: bool = False) -> Flow[list[Line]]:
@@ -209,7 +210,7 @@ class Telling:
         if not why:
             self.recoveries += 1
             why = "its node was lost or preempted, which Batch counts as no retry"
-        self.offsets, self.told, self.torn, self._problem = {}, 0, [], ""
+        self.offsets, self.told, self.torn, self._problem = {}, 0, (), ""
         return [*lines, Line(f"The job manager was started again: {why}.", logging.WARNING)]
 
     def _new_output(self, said: list[Line], patience: Patience, *, last: bool) -> Flow[None]:

@@ -15,7 +15,6 @@ from airflow_provider_jobmanager.batch.ids import followed_id
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.batch.report import gather
-from airflow_provider_jobmanager.batch.telling import Telling
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
 from airflow_provider_jobmanager.following import (
@@ -35,7 +34,7 @@ from airflow_provider_jobmanager.following import (
     shared_client,
 )
 from airflow_provider_jobmanager.links import job_manager as links
-from airflow_provider_jobmanager.meanwhile import Meanwhile, tell_change
+from airflow_provider_jobmanager.meanwhile import tell_change
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.sight import tell
 from airflow_provider_jobmanager.telling import StartLimit, limit_start
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_jobmanager.account import Account
     from airflow_provider_jobmanager.batch.calls import Flow, Json
+    from airflow_provider_jobmanager.sight import News
 
 FIRST_EVENT_SECONDS = 5.0
 """No event sooner than this after the deferral, unless the poll interval is shorter: with Airflow's default
@@ -71,8 +71,8 @@ _QUIET_SECONDS = 60.0
 _REPORT_SECONDS = 30.0
 
 
-class _NoAccountInTime(Exception):  # noqa: N818 - reads as what happened
-    """The connection could not be looked up before the deadline."""
+class _NotInTime(Exception):  # noqa: N818 - reads as what happened
+    """What it takes to follow a job was not known before the deadline."""
 
 
 class AzureBatchJobManagerTrigger(kill.Killable):
@@ -222,26 +222,46 @@ class AzureBatchJobManagerTrigger(kill.Killable):
     async def _follow(self) -> dict[str, Any]:
         self._settle_id()
         try:
-            account = await self._account_in_time()
-            if not self.job_id:
-                self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
-            self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
-            if self._has_task:
-                # The task begins here: no worker has stored the links of its job.
-                await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
-            return await self._follow_job(account)
+            account = await self._find()
+            async with self._wait_on(account) as wait:
+                # What thousands of triggers are in for hours is in this one coroutine: each more is a frame for every
+                # garbage collection to go through.
+                beside = self._begin_beside(wait)
+                try:
+                    event = None
+                    while event is None:
+                        if news := wait.news():
+                            event = await self._event_of(news, wait)
+                        else:
+                            await wait.more()
+                finally:
+                    await beside.end()
+                if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
+                    # No worker will: say here what a person needs to know.
+                    await self._report(wait, Verdict.from_dict(event))
+                return event | {"told": beside.told}
         except OutOfSight as lost:
             return self._gone_dark(lost.gave_up)
-        except asyncio.TimeoutError:
-            reason = f"Job schedule {self.job_schedule_id!r} had made no job until the deadline of the Airflow task"
-            return self._timed_out(reason).as_dict()
-        except _NoAccountInTime:
-            reason = f"Connection {self.azure_batch_conn_id!r} could not be looked up before the deadline"
-            return self._timed_out(f"{reason} of the Airflow task").as_dict()
+        except _NotInTime as late:
+            return self._timed_out(f"{late} the deadline of the Airflow task").as_dict()
 
-    async def _follow_job(self, account: Account) -> dict[str, Any]:
+    async def _find(self) -> Account:
+        """The account; and the job, should only its schedule be known."""
+        account = await self._account_in_time()
+        if not self.job_id:
+            try:
+                self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
+            except asyncio.TimeoutError:
+                raise _NotInTime(f"Job schedule {self.job_schedule_id!r} had made no job until") from None
+        self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
+        if self._has_task:
+            # The task begins here: no worker has stored the links of its job.
+            await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
+        return account
+
+    def _wait_on(self, account: Account) -> follow:
         created = moment(self.created_at)
-        async with follow(
+        return follow(
             account,
             self.job_id,
             interval=self.poll_interval,
@@ -249,26 +269,19 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             created_at=created,
             must_exist=self.job_must_exist,
             out_of_sight=self.out_of_sight,
-        ) as wait:
-            telling = Telling(self.job_id, self.manager_id, output=self.stream_logs)
-            async with Beside() as beside:
-                self._begin_beside(beside, wait, telling)
-                event = await self._hear(wait)
-            if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
-                # No worker will: say here what a person needs to know.
-                await self._report(wait, Verdict.from_dict(event))
-            return event | {"told": telling.as_dict()}
+        )
 
-    def _begin_beside(self, beside: Beside, wait: Wait, telling: Telling) -> None:
+    def _begin_beside(self, wait: Wait) -> Beside:
+        beside = Beside(wait, self.log, manager_id=self.manager_id, output=self.stream_logs)
         # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
-        quiet = _QUIET_SECONDS if not self.stream_logs and self.start_limit is None else 0.0
-        beside.do(Meanwhile(wait, self.log, telling=telling), after=quiet)
+        beside.begin(_QUIET_SECONDS if not self.stream_logs and self.start_limit is None else 0.0)
         if self.start_limit is not None:
             limit = StartLimit(*self.start_limit)
-            beside.run(limit_start(wait, telling, limit, functools.partial(self._not_started, wait)), self.log)
+            beside.run(limit_start(wait, beside.telling, limit, functools.partial(self._not_started, wait)))
         if self.wait_for == "job_manager":
-            beside.run(self._watch_manager(wait), self.log)
-        beside.set_alarm(wait, self._remaining())
+            beside.run(self._watch_manager(wait))
+        beside.set_alarm(self._remaining())
+        return beside
 
     async def _report(self, wait: Wait, verdict: Verdict) -> None:
         try:
@@ -284,27 +297,27 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             for line in lines:
                 self.log.info("%s", line)
 
-    async def _hear(self, wait: Wait) -> dict[str, Any]:
-        while True:
-            news = await wait.news()
-            if isinstance(news, Ended):
-                verdict = await self._judge(wait, news.job)
-                self.log.info("%s", verdict.summary())
-                return verdict.as_dict()
-            if isinstance(news, Judged):
-                self.log.info("%s", news.verdict.summary())
-                return news.verdict.as_dict()
-            if isinstance(news, OutOfTime):
-                return (await self._out_of_time(wait)).as_dict()
-            if isinstance(news, GaveUp):
-                return self._gone_dark(news)
-            if isinstance(news, Broken):
-                self.log.error("The job can't be followed any more: %r", news.error, exc_info=news.error)
-                return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": f"Internal error: {news.error!r}"}
-            if isinstance(news, Changed):
-                tell_change(self.log, self.job_id, news)
-            else:
-                self._say(news)
+    async def _event_of(self, news: News, wait: Wait) -> dict[str, Any] | None:
+        """What ends the task; None when the news only had to be told."""
+        if isinstance(news, Ended):
+            verdict = await self._judge(wait, news.job)
+            self.log.info("%s", verdict.summary())
+            return verdict.as_dict()
+        if isinstance(news, Judged):
+            self.log.info("%s", news.verdict.summary())
+            return news.verdict.as_dict()
+        if isinstance(news, OutOfTime):
+            return (await self._out_of_time(wait)).as_dict()
+        if isinstance(news, GaveUp):
+            return self._gone_dark(news)
+        if isinstance(news, Broken):
+            self.log.error("The job can't be followed any more: %r", news.error, exc_info=news.error)
+            return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": f"Internal error: {news.error!r}"}
+        if isinstance(news, Changed):
+            tell_change(self.log, self.job_id, news)
+        else:
+            self._say(news)
+        return None
 
     async def _judge(self, wait: Wait, job: Json | None) -> Verdict:
         if job is None:
@@ -460,7 +473,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             seconds = None if remaining is None else max(remaining, _LAST_LOOK_SECONDS)
             return await asyncio.wait_for(self._account(), seconds)
         except asyncio.TimeoutError:
-            raise _NoAccountInTime from None
+            raise _NotInTime(f"Connection {self.azure_batch_conn_id!r} could not be looked up before") from None
 
     async def _account(self) -> Account:
         return await account_for(self.azure_batch_conn_id, self._say_lookup)

@@ -86,6 +86,15 @@ class Killable(BaseTrigger):
 
     _killing: asyncio.Task[None] | None = None
 
+    @property
+    def log(self) -> Any:
+        """The class's logger, unless this trigger was given one.
+
+        Airflow makes one for each trigger, which is nine objects each; what tells the triggers' logs from each other is
+        the context that they run in.
+        """
+        return self._log or self.logger()
+
     def order(self) -> Kill | None:
         """What would have to be ended; None for nothing."""
         raise NotImplementedError

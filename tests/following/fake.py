@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_jobmanager.batch.calls import Call
-    from airflow_provider_jobmanager.poll import Wait
+    from airflow_provider_jobmanager.waiting import Wait
 
 COMPLETED_SINCE = re.compile(r"state eq 'completed' and stateTransitionTime ge DateTime'([^']+)'")
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import weakref
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from airflow_provider_jobmanager.errands import Errand, Errands
 from tests.triggers.running import Lines, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
@@ -29,6 +34,18 @@ class Counting(Errand):
         if self.defect:
             raise KeyError("a defect")
         return self.pause
+
+
+@define(eq=False)
+class Fleeting(Counting):
+    """Is cancelled as soon as its round has begun."""
+
+    begun: bool = False
+
+    def begin_round(self, over: Callable[[], None]) -> bool:
+        self.begun = super().begin_round(over)
+        self.cancel()
+        return self.begun
 
 
 def counting(errands: Errands, **more: Any) -> Counting:
@@ -54,15 +71,26 @@ async def test_rounds_come_again_in_the_context_of_who_began() -> None:
 
 async def test_a_round_that_is_cancelled_before_its_first_step_leaves_its_room() -> None:
     errands = Errands()
-    for _ in range(20):
-        errand = counting(errands)
-        errands.put(errand)  # as its timer does
-        await errand.end()  # in the same turn of the loop
-        assert errand.rounds == []
+    wait: Any = SimpleNamespace(errands=errands)
+    fleeting = [Fleeting(wait, Lines()) for _ in range(20)]
     last = counting(errands)
-    last.begin(0)
+    for errand in (*fleeting, last):
+        errand.begin(0)
     await until(lambda: last.rounds)
-    await last.end()
+    await asyncio.gather(*(errand.end() for errand in (*fleeting, last)))
+    assert all(errand.begun for errand in fleeting)
+    assert not any(errand.rounds for errand in fleeting)
+
+
+async def test_an_errand_that_is_ended_is_not_kept_until_it_is_due() -> None:
+    errands = Errands()
+    errand = counting(errands)
+    errand.begin(3600)
+    kept = weakref.ref(errand)
+    await errand.end()
+    del errand
+    gc.collect()
+    assert kept() is None
 
 
 async def test_many_that_are_due_at_once_all_have_their_turn() -> None:

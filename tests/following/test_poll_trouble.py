@@ -245,7 +245,8 @@ async def test_a_newcomer_in_a_hurry_does_not_wait_out_a_long_pause() -> None:
         await asked.wait()
         service.complete("j")
         hurried = poll.join("j", interval=0.05)
-        assert isinstance(await asyncio.wait_for(hurried.news(), 30), Ended)
+        await asyncio.wait_for(hurried.more(), 30)
+        assert isinstance(hurried.news(), Ended)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
