@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -210,19 +210,21 @@ class AirflowHome:
         if kept and sqlite and kept.exists():
             shutil.copyfile(kept, sqlite)
             return
-        done = subprocess.run(
-            self._command("db", "migrate"),
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            start_new_session=True,  # Ctrl-C is ours to handle, not the child's
+        migration = Component(
+            name="database migration",
+            command=self._command("db", "migrate"),
+            environment=self.environment,
+            log=self.logs / "migrate.log",
         )
-        (self.logs / "migrate.log").write_bytes(done.stdout)
-        if done.returncode != 0:
-            last = done.stdout.decode(errors="replace")[-2000:]
-            raise AirflowHomeError(f"`airflow db migrate` failed with exit code {done.returncode}:\n{last}")
+        try:
+            migration.start()
+            migration.wait(math.inf)
+        finally:
+            stop_all([migration], grace=0)  # nothing is left of it, also when this was interrupted
+        if migration.exit_code != 0:
+            raise AirflowHomeError(
+                f"`airflow db migrate` failed with exit code {migration.exit_code}:\n{migration.tail()}"
+            )
         if kept and sqlite:
             kept.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
