@@ -59,6 +59,12 @@ class ScriptedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_port}"
 
+    @property
+    def connection(self) -> str:
+        """An Airflow connection to it, as JSON."""
+        extra = {"account_url": self.url}
+        return json.dumps({"conn_type": "azure_batch", "login": "acct", "password": "a2V5", "extra": extra})
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self

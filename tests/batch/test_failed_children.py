@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,13 +58,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     made = Pages()
     with ScriptedServer(made.answer) as server:
         made.url = server.url
-        connection = {
-            "conn_type": "azure_batch",
-            "login": "acct",
-            "password": "a2V5",
-            "extra": {"account_url": server.url},
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", json.dumps(connection))
+        monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", server.connection)
         yield made
 
 

@@ -6,8 +6,6 @@ output, and what may help.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,60 +18,18 @@ from airflow_provider_jobmanager.errors import (
     JobFailed,
     JobLost,
     JobTimedOut,
-    ResultError,
-    ServiceRefused,
 )
-from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from tests.azurite import Container
-from tests.tell.working import Worked, context_for, operator, work
+from tests.tell.working import a_pool, context_for, meanwhile, operator, says, sh, work
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
     from airflow_provider_jobmanager.local import LocalBatch
 
 pytestmark = pytest.mark.usefixtures("local_batch")
-
-
-def sh(script: str) -> str:
-    return f"/bin/sh -c '{script}'"
-
-
-@pytest.fixture
-def hook() -> Iterator[AzureBatchJobManagerHook]:
-    hook = AzureBatchJobManagerHook()
-    yield hook
-    hook.client.close()
-
-
-@contextlib.contextmanager
-def meanwhile(hook: AzureBatchJobManagerHook, act: Callable[[str], Any], state: str = "running") -> Iterator[None]:
-    """Do something to the job once its manager is in a state, beside the body."""
-    trouble: list[BaseException] = []
-
-    def watch() -> None:
-        try:
-            job_id = until(lambda: [job["id"] for job in hook.client.call(calls.rows("jobs")).data])[0]
-            until(lambda: hook.get_task(job_id, "jobmanager")["state"] == state)
-            act(job_id)
-        except BaseException as error:  # noqa: BLE001 - raised below
-            trouble.append(error)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield
-    thread.join()
-    if trouble:
-        raise trouble[0]
-
-
-def says(worked: Worked, error: type[BaseException], *phrases: str) -> None:
-    assert isinstance(worked.error, error), worked.text
-    for phrase in phrases:
-        assert phrase in worked.text
-    assert len(str(worked.error)) <= 4100
 
 
 SIMPLE = {
@@ -274,18 +230,6 @@ def test_a_node_that_is_lost_is_told_apart_from_a_retry(
     assert worked.xcoms["verdict"]["retries"] == 0
 
 
-def a_pool(pool_id: str, **settings: Any) -> dict[str, Any]:
-    return {
-        "id": pool_id,
-        "vmSize": "standard_d2s_v3",
-        "virtualMachineConfiguration": {
-            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
-            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
-        },
-        **settings,
-    }
-
-
 def test_a_spot_node_that_is_preempted_is_told_apart_from_a_retry(
     hook: AzureBatchJobManagerHook, local_batch: LocalBatch, tmp_path: Path
 ) -> None:
@@ -387,142 +331,6 @@ def test_a_manager_id_of_digits_that_native_rendering_made_a_number() -> None:
     task.hook.client.close()
 
 
-def test_results() -> None:
-    worked = work(command_line=sh('echo "{\\"rows\\": 42}" > result.json'), result_file="result.json")
-    assert worked.result == {"rows": 42}
-    assert worked.xcoms["verdict"]["status"] == "succeeded"
-    worked = work(command_line=sh("mkdir out; echo [1, 2] > out/r.json"), result_file="out/r.json")
-    assert worked.result == [1, 2]
-
-
-def test_a_result_file_that_a_template_made_wrong_is_found_before_there_is_a_job() -> None:
-    task = operator(command_line="x", result_file="{{ params.name }}")
-    task.render_template_fields({"params": {"name": "../stdout.txt"}})
-    pushed: dict[str, Any] = {}
-
-    with pytest.raises(ConfigurationError, match="result_file must be a path relative"):
-        task.execute(context_for(pushed))
-
-    task.hook.client.close()
-    assert pushed == {}
-
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ("true", "is not there: the job manager must write it"),
-        ("echo {oops > r.json", "(6 bytes) is not JSON"),
-        ('printf "\\377\\376" > r.json', "it is not UTF-8"),
-        ("head -c 300000 /dev/zero > r.json", "has more than 262,144 bytes"),
-        ("echo NaN > r.json", "NaN is no value of JSON"),
-        ("echo [-1e400] > r.json", "the number -1e400 is too large"),
-        ("echo 123456789012345678901234567890 > r.json", "the number 12345678901234567890… is too large"),
-        ('printf "\\"\\\\\\\\ud800\\"" > r.json', "half a surrogate pair"),
-        ('head -c 200000 /dev/zero | tr "\\\\0" "[" > r.json', "nested too deeply"),
-        ("mkdir r.json", "can't be read"),
-    ],
-)
-def test_results_that_are_none(script: str, said: str) -> None:
-    worked = work(command_line=sh(script), result_file="r.json", on_finish_action="delete")
-    says(worked, ResultError, said, "succeeded, but its result file 'r.json'")
-    hook = AzureBatchJobManagerHook()
-    assert hook.get_job(worked.job_id)["state"] == "completed"  # kept, so that the next try finds it
-    hook.client.close()
-
-
-def test_a_flood_and_binary_output_cost_bounded_memory() -> None:
-    import tracemalloc
-
-    script = 'head -c 100000000 /dev/zero | tr "\\\\0" x >&2; echo >&2; head -c 1000000 /dev/urandom; exit 2'
-    tracemalloc.start()
-    try:
-        worked = work(command_line=sh(script), stream_logs=True)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    says(worked, JobFailed, "exited with code 2")
-    assert worked.error.report.tails[0].size == 100_000_001
-    assert peak < 60_000_000
-    assert sum(map(len, worked.log)) < 3_000_000
-    assert all(len(line) < 1200 for line in worked.log)
-
-
-def test_output_that_was_read_is_told_although_the_next_read_fails(local_batch: LocalBatch) -> None:
-    local_batch.faults.add(path="*/stderr.txt", then="answer", status=503, times=1)
-    worked = work(command_line=sh("echo IMPORTANT; echo warn >&2; sleep 4; echo end"), stream_logs=True)
-    assert worked.error is None
-    assert [line for line in worked.log if line.startswith("[std")] == [
-        "[stdout] IMPORTANT",
-        "[stderr] warn",
-        "[stdout] end",
-    ]
-
-
-def test_the_output_of_a_child_that_ended_the_job_is_shown_although_the_manager_s_was_told(
-    hook: AzureBatchJobManagerHook,
-) -> None:
-    culprit = {
-        "id": "culprit",
-        "commandLine": sh("echo oh-no; exit 9"),
-        "exitConditions": {"default": {"jobAction": "terminate"}},
-    }
-    with meanwhile(hook, lambda job: hook.client.call(calls.post("jobs", job, "tasks", json=culprit))):
-        worked = work(
-            command_line=sh("echo hello; sleep 60"),
-            run_exclusive=False,
-            job={"on_task_failure": "performexitoptionsjobaction"},
-            stream_logs=True,
-        )
-    says(worked, JobFailed, "culprit", "[stdout] hello")
-    assert "  | oh-no" in worked.log
-
-
-@pytest.mark.parametrize("code", ["NodeNotReady", "TaskFilesUnavailable"])
-def test_files_that_cant_be_read_change_nothing(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_jobmanager.account import Client
-
-    asked = Client.call
-
-    def call(client: Client, request: calls.Call) -> calls.Answer:
-        if "/files" in request.path:
-            raise ServiceRefused(status=409, code=code, request=str(request))
-        return asked(client, request)
-
-    monkeypatch.setattr(Client, "call", call)
-    worked = work(command_line=sh("sleep 1"), stream_logs=True)
-    assert worked.error is None
-    assert worked.text.count("output can't be read") == 1
-    says(
-        work(command_line=sh("exit 3")),
-        JobFailed,
-        "exited with code 3",
-        "The output of task 'jobmanager' can't be shown",
-    )
-
-
-def test_files_of_a_retention_that_is_over() -> None:
-    worked = work(command_line=sh("echo gone; exit 3"), constraints={"retention_time": "PT0S"})
-    says(worked, JobFailed, "exited with code 3")
-
-
-def test_why_it_does_not_start_and_when_that_is_too_long() -> None:
-    worked = work(command_line=sh("true"), pool_id="nowhere", start_timeout=1)
-    says(worked, JobTimedOut, "StartTimeout", "There is no pool 'nowhere'")
-    assert worked.text.count("has not started: There is no pool") == 1
-    hook = AzureBatchJobManagerHook()
-    job = hook.get_job(worked.job_id)
-    assert job["executionInfo"]["terminateReason"].count("Airflow:") == 1
-    assert job["executionInfo"]["terminateReason"].endswith(" try 1 not started within 1 s")
-    hook.client.close()
-
-
-def test_a_start_timeout_holds_although_the_pool_may_not_be_read(local_batch: LocalBatch) -> None:
-    local_batch.faults.add(path="/pools*", then="answer", status=403, code="InsufficientAccountPermissions")
-    worked = work(command_line=sh("true"), pool_id="nowhere", start_timeout=1, timeout=30)
-    says(worked, JobTimedOut, "StartTimeout", "HTTP 403 InsufficientAccountPermissions")
-    assert worked.text.count("has not started: Pool 'nowhere' can't be read, so why is not known") == 1
-
-
 def test_a_defect_in_the_report_leaves_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_jobmanager.batch import report
 
@@ -534,27 +342,3 @@ def test_a_defect_in_the_report_leaves_the_verdict(monkeypatch: pytest.MonkeyPat
     says(worked, JobFailed, "exited with code 3", "What else is known of job")
     assert worked.error.verdict.exit_code == 3
     assert worked.error.report is None
-
-
-def test_a_start_timeout_does_not_hit_a_job_that_started() -> None:
-    assert work(command_line=sh("sleep 2"), start_timeout=1).error is None
-
-
-def test_a_pool_that_appears_later_is_waited_for(hook: AzureBatchJobManagerHook) -> None:
-    pool = a_pool("late", targetDedicatedNodes=1)
-    with meanwhile(hook, lambda _: hook.client.call(calls.post("pools", json=pool)), state="active"):
-        worked = work(command_line=sh("true"), pool_id="late")
-    assert worked.error is None
-
-
-def test_logs_that_are_kept(container: Container) -> None:
-    worked = work(command_line=sh("echo kept; echo too >&2; exit 3"), keep_logs=container.url("rwl"))
-    says(worked, JobFailed, "exited with code 3")
-    kept = container.blobs()
-    assert sorted(name.rpartition("/")[2] for name in kept) == ["stderr.txt", "stdout.txt"]
-    (stdout,) = (name for name in kept if name.endswith("stdout.txt"))
-    assert stdout.startswith("tell/run-")
-    assert stdout.endswith("/work/1/stdout.txt")
-    assert kept[stdout] == b"kept\n"
-    link = worked.xcoms["_link_KeptLogsLink"]
-    assert link == f"{container.bare_url}/{stdout}"

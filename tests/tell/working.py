@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from datetime import datetime, timezone
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.operators.job_manager import AzureBatchJobManagerOperator
 from airflow_provider_jobmanager.operators.queueing import Queueing
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 
 
 class Worked:
@@ -88,3 +97,47 @@ def work(**arguments: Any) -> Worked:
     finally:
         task.hook.client.close()
     return worked
+
+
+def sh(script: str) -> str:
+    return f"/bin/sh -c '{script}'"
+
+
+@contextlib.contextmanager
+def meanwhile(hook: AzureBatchJobManagerHook, act: Callable[[str], Any], state: str = "running") -> Iterator[None]:
+    """Do something to the job once its manager is in a state, beside the body."""
+    trouble: list[BaseException] = []
+
+    def watch() -> None:
+        try:
+            job_id = until(lambda: [job["id"] for job in hook.client.call(calls.rows("jobs")).data])[0]
+            until(lambda: hook.get_task(job_id, "jobmanager")["state"] == state)
+            act(job_id)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            trouble.append(error)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+    if trouble:
+        raise trouble[0]
+
+
+def says(worked: Worked, error: type[BaseException], *phrases: str) -> None:
+    assert isinstance(worked.error, error), worked.text
+    for phrase in phrases:
+        assert phrase in worked.text
+    assert len(str(worked.error)) <= 4100
+
+
+def a_pool(pool_id: str, **settings: Any) -> dict[str, Any]:
+    return {
+        "id": pool_id,
+        "vmSize": "standard_d2s_v3",
+        "virtualMachineConfiguration": {
+            "imageReference": {"publisher": "p", "offer": "o", "sku": "s"},
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        **settings,
+    }
