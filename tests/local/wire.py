@@ -12,6 +12,7 @@ import httpx
 
 from airflow_provider_jobmanager.local.auth import Asking, SharedKey
 from airflow_provider_jobmanager.local.formats import http_date
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = "2025-06-01"
 PATIENCE = 60.0
+POOL = {"poolInfo": {"poolId": "local"}}
 
 
 class Wire:
@@ -95,3 +97,12 @@ class Wire:
             assert time.monotonic() < end, answer.text
             time.sleep(0.02)
         return answer
+
+
+def job(wire: Wire, **settings: Any) -> httpx.Response:
+    return wire.ask("POST", "/jobs", {"id": "Job", **POOL, **settings})
+
+
+def completed(wire: Wire, path: str) -> dict[str, Any]:
+    until(lambda: wire.ask("GET", path).json()["state"] == "completed")
+    return wire.ask("GET", path).json()
