@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -317,8 +316,8 @@ def test_names_may_be_known_to_name_secrets() -> None:
     assert secret_values(data, named={"PIN"}) == ["1"]
 
 
-def test_a_line_of_dashes_takes_no_time() -> None:
-    began = time.process_time()
+@pytest.mark.timeout(60)  # an expression that goes back and forth over such a line takes hours
+def test_lines_without_end() -> None:
     redact_text("-" * 64 * 1024)
     redact_text("--secret-" * 8 * 1024)
     for quote in ('"', '\\"'):
@@ -327,4 +326,3 @@ def test_a_line_of_dashes_takes_no_time() -> None:
             redact_text(f'"password": {quote}' * 1024 + inside * 1024)
     for piece in ("://a:", "://:a/", "://u:p@", "a-", "A_TOKEN=", "A_KEY ", "token = "):
         redact_text(piece * (64 * 1024 // len(piece)))
-    assert time.process_time() - began < 5

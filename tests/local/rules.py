@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,11 @@ class Account:
     ) -> None:
         self.commands = Commands()
         store = Store(database)
-        if store._disk is not None:  # a test is not killed together with its machine
+        if store._disk is not None:
+            # A test is not killed together with its machine. Nor does it end an account: it begins another one on the
+            # same file, as after a crash.
             store._disk.execute("PRAGMA synchronous = OFF")
+            weakref.finalize(self, store._disk.close)
         clock = Clock(start or datetime(2026, 1, 1, tzinfo=timezone.utc))
         self.engine = Engine(Settings(**settings), store, self.commands, root, clock)
         self.engine.open()

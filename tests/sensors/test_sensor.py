@@ -64,6 +64,7 @@ def test_what_cannot_work_is_refused_when_the_dag_is_read(arguments: dict[str, A
         a_sensor(**arguments)
 
 
+@pytest.mark.skipif(not job_manager._RENDERS_IN_TRIGGERER, reason="Airflow 3.2 begins a templated sensor on a worker")
 def test_starting_in_the_triggerer_hands_over_everything() -> None:
     sensor = a_sensor(
         job_id="{{ params.job }}", start_from_trigger=True, soft_fail=True, timeout=timedelta(hours=1), children="count"
@@ -136,6 +137,7 @@ def test_default_args_do_not_start_mapped_tasks_from_the_trigger() -> None:
     assert mapped.unmap({"job_id": "a"}).deferrable is True
 
 
+@pytest.mark.skipif(not job_manager._RENDERS_IN_TRIGGERER, reason="Airflow 3.2 begins a templated sensor on a worker")
 def test_the_job_of_an_earlier_task() -> None:
     """An XComArg becomes the template that means the same, and the dependency stays."""
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
