@@ -33,7 +33,6 @@ from airflow_provider_jobmanager.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from airflow_provider_jobmanager.account import Account, AsyncClient
 
@@ -85,49 +84,29 @@ async def shared_client(account: Account) -> AsyncIterator[AsyncClient]:
         await _leave(shared, account)
 
 
-@define(eq=False, init=False)
-class follow(Wait):  # noqa: N801 - reads as what it does: `async with follow(account, job_id) as wait`
+@define(eq=False)
+class follow(Wait):  # noqa: N801 - reads as what it does: `async with follow(job_id, account=account) as wait`
     """Wait for a job together with all others of the account on this event loop.
 
-    Args:
+    Attributes:
         account: the account.
-        job_id: the job.
-        interval: seconds between two looks.
-        since: a service time when the job was known not to be completed.
-        created_at: the job's creation time.
-        must_exist: whether a job that is not there is gone; else it is waited for.
-        out_of_sight: seconds without any usable answer after which to give up.
     """
 
-    _account: Account
-    _shared: _Shared
-
-    def __init__(
-        self,
-        account: Account,
-        job_id: str,
-        *,
-        interval: float = 5.0,
-        since: datetime | None = None,
-        created_at: datetime | None = None,
-        must_exist: bool = True,
-        out_of_sight: float = 3600.0,
-    ) -> None:
-        super().__init__(job_id, interval, created_at, since, must_exist, out_of_sight)
-        self._account = account
+    account: Account = field(kw_only=True)
+    _shared: _Shared = field(init=False)
 
     async def __aenter__(self) -> Wait:
-        self._shared = _enter(self._account)
+        self._shared = _enter(self.account)
         try:
-            _running_poll(self._shared, await _open(self._shared, self._account)).add(self)
+            _running_poll(self._shared, await _open(self._shared, self.account)).add(self)
         except BaseException:
-            await _leave(self._shared, self._account)
+            await _leave(self._shared, self.account)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.leave()
-        await _leave(self._shared, self._account)
+        await _leave(self._shared, self.account)
 
 
 def _enter(account: Account) -> _Shared:

@@ -29,7 +29,6 @@ from airflow_provider_jobmanager.budget import FewAtOnce, Turnstile
 from airflow_provider_jobmanager.errands import Errands
 from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.sight import Broken, Ended, Sight, patience_without_end, retry_after
-from airflow_provider_jobmanager.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_jobmanager.account import AsyncClient
     from airflow_provider_jobmanager.batch.calls import Answer, Json
     from airflow_provider_jobmanager.batch.patience import Patience
+    from airflow_provider_jobmanager.waiting import Wait
 
 log = logging.getLogger(__name__)
 
@@ -96,23 +96,8 @@ class Poll:
         self.looks = Turnstile(_LOOKS_PER_SECOND, self.clock, self.sleep)
         self._trouble = Sight(float("inf"), self.clock)
 
-    def join(
-        self,
-        job_id: str,
-        *,
-        interval: float = 5.0,
-        since: datetime | None = None,
-        created_at: datetime | None = None,
-        must_exist: bool = True,
-        out_of_sight: float = 3600.0,
-    ) -> Wait:
-        """Follow one more job; the arguments are those of :func:`.following.follow`."""
-        wait = Wait(job_id, interval, created_at, since, must_exist, out_of_sight)
-        self.add(wait)
-        return wait
-
-    def add(self, wait: Wait) -> None:
-        """Follow one more job."""
+    def add(self, wait: Wait) -> Wait:
+        """Follow one more job; returns the wait for it."""
         wait.joined(self)
         since = wait.since
         # It may have ended before the next list begins: a sweep finds that.
@@ -123,6 +108,7 @@ class Poll:
         if hurry:
             self._shortest = wait.interval
             self._hurry.set()
+        return wait
 
     def leave(self, wait: Wait) -> bool:
         """Follow one job less; False when it was not followed any more."""

@@ -41,11 +41,11 @@ class Wait:
     """
 
     job_id: str
-    interval: float
-    created_at: datetime | None
-    since: datetime | None
-    must_exist: bool
-    out_of_sight: float
+    interval: float = field(default=5.0, kw_only=True)
+    since: datetime | None = field(default=None, kw_only=True)
+    created_at: datetime | None = field(default=None, kw_only=True)
+    must_exist: bool = field(default=True, kw_only=True)
+    out_of_sight: float = field(default=3600.0, kw_only=True)
     _poll: Poll = field(init=False)
     state: str = field(default="", init=False)
     looked_at: float = field(default=float("-inf"), init=False)

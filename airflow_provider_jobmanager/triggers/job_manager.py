@@ -262,8 +262,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
     def _wait_on(self, account: Account) -> follow:
         created = moment(self.created_at)
         return follow(
-            account,
             self.job_id,
+            account=account,
             interval=self.poll_interval,
             since=created,
             created_at=created,

@@ -11,6 +11,7 @@ from airflow_provider_jobmanager.batch.calls import Answer
 from airflow_provider_jobmanager.batch.verdict import moment
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.sight import Changed
+from airflow_provider_jobmanager.waiting import Wait
 from tests.following.fake import FakeService, ends, heard
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ async def test_one_list_tells_every_wait_of_its_own_job(service: FakeService, po
     waits = {}
     for number in range(50):
         service.create(f"job-{number}")
-        waits[number] = poll.join(f"job-{number}")
+        waits[number] = poll.add(Wait(f"job-{number}"))
     await service.steps(poll)
     for number in range(0, 50, 2):
         service.complete(f"job-{number}")
@@ -41,12 +42,12 @@ async def test_requests_do_not_grow_with_the_waits(service: FakeService, poll: P
         return sum(1 for _ in service.asked)
 
     service.create("first")
-    poll.join("first")
+    poll.add(Wait("first"))
     await service.steps(poll, 120)
     alone = asked_in_ten_minutes(1)
     for number in range(500):
         service.create(f"job-{number}")
-        poll.join(f"job-{number}")
+        poll.add(Wait(f"job-{number}"))
     service.asked.clear()
     await service.steps(poll, 120)
     assert asked_in_ten_minutes(501) <= alone + 1  # one sweep for the newcomers
@@ -55,7 +56,7 @@ async def test_requests_do_not_grow_with_the_waits(service: FakeService, poll: P
 
 async def test_nothing_is_told_twice(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.complete("j")
     await service.steps(poll, 30)
@@ -64,7 +65,7 @@ async def test_nothing_is_told_twice(service: FakeService, poll: Poll) -> None:
 
 async def test_two_waits_for_one_job_are_both_told(service: FakeService, poll: Poll) -> None:
     service.create("Job")
-    first, second = poll.join("Job"), poll.join("jOB")
+    first, second = poll.add(Wait("Job")), poll.add(Wait("jOB"))
     await service.steps(poll)
     service.complete("job")
     await service.steps(poll)
@@ -75,10 +76,10 @@ async def test_a_job_that_was_over_before_its_wait_began(service: FakeService, p
     service.create("early")
     service.complete("early")
     service.create("other")
-    poll.join("other")
+    poll.add(Wait("other"))
     service.pass_time(3600)
     await service.steps(poll, 3)
-    wait = poll.join("early")
+    wait = poll.add(Wait("early"))
     await service.steps(poll)
     assert ends(wait) == ["completed"]
 
@@ -92,24 +93,24 @@ async def test_late_joiners_are_covered_from_their_own_beginning(service: FakeSe
     for number in range(10):
         service.complete(f"job-{number}")
     service.pass_time(3600)
-    waits = [poll.join(f"job-{number}", since=since, created_at=since) for number in range(20)]
+    waits = [poll.add(Wait(f"job-{number}", since=since, created_at=since)) for number in range(20)]
     await service.steps(poll)
     assert [bool(ends(wait)) for wait in waits] == [True] * 10 + [False] * 10
     # And who comes while the poll runs already.
     service.complete("job-10")
     service.pass_time(3600)
     await service.steps(poll)
-    late = poll.join("job-10", since=since, created_at=since)
+    late = poll.add(Wait("job-10", since=since, created_at=since))
     await service.steps(poll)
     assert ends(late) == ["completed"]
 
 
 async def test_a_newcomer_that_began_after_the_list_costs_no_sweep(service: FakeService, poll: Poll) -> None:
     service.create("old")
-    poll.join("old")
+    poll.add(Wait("old"))
     await service.steps(poll, 2)
     created = moment(service.create("new")["creationTime"])
-    poll.join("new", since=created, created_at=created)
+    poll.add(Wait("new", since=created, created_at=created))
     service.asked.clear()
     await service.steps(poll)
     assert len(service.asked) == 1
@@ -130,7 +131,7 @@ async def test_clocks_that_differ(
     waits = []
     for number in range(30):
         created = moment(service.create(f"job-{number}")["creationTime"])
-        waits.append(poll.join(f"job-{number}", since=created, created_at=created))
+        waits.append(poll.add(Wait(f"job-{number}", since=created, created_at=created)))
         await service.steps(poll)
         if number >= 3:
             service.complete(f"job-{number - 3}")
@@ -140,7 +141,7 @@ async def test_clocks_that_differ(
 
 async def test_an_end_after_a_quiet_day_is_found_at_the_next_tick(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll, 24 * 60, seconds=60)
     service.complete("j")
     await service.steps(poll)
@@ -152,7 +153,7 @@ async def test_equal_times(service: FakeService, poll: Poll) -> None:
     waits = []
     for number in range(6):
         service.create(f"job-{number}")
-        waits.append(poll.join(f"job-{number}"))
+        waits.append(poll.add(Wait(f"job-{number}")))
     await service.steps(poll)
     service.now += timedelta(microseconds=123457)
     for number in range(6):
@@ -163,7 +164,7 @@ async def test_equal_times(service: FakeService, poll: Poll) -> None:
 
 async def test_a_stale_list_only_delays(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     service.pass_time(600)
     await service.steps(poll)
     service.lists_lag = timedelta(seconds=90)
@@ -176,7 +177,7 @@ async def test_a_stale_list_only_delays(service: FakeService, poll: Poll) -> Non
 
 async def test_an_end_that_shows_after_a_later_one(service: FakeService, poll: Poll) -> None:
     service.create("slow"), service.create("quick")
-    slow, quick = poll.join("slow"), poll.join("quick")
+    slow, quick = poll.add(Wait("slow")), poll.add(Wait("quick"))
     service.pass_time(600)
     await service.steps(poll)
     hidden = {"slow"}
@@ -201,7 +202,7 @@ async def test_what_a_list_kept_back_for_longer_than_the_overlap_is_found_by_a_s
     service: FakeService, poll: Poll
 ) -> None:
     service.create("late"), service.create("punctual")
-    late, punctual = poll.join("late"), poll.join("punctual")
+    late, punctual = poll.add(Wait("late")), poll.add(Wait("punctual"))
     service.pass_time(600)
     await service.steps(poll)
     hidden = {"late"}
@@ -223,20 +224,20 @@ async def test_what_a_list_kept_back_for_longer_than_the_overlap_is_found_by_a_s
 
 async def test_a_list_made_before_the_job_does_not_lose_it(service: FakeService, poll: Poll) -> None:
     service.create("other")
-    poll.join("other")
+    poll.add(Wait("other"))
     service.pass_time(60)
     await service.steps(poll)
     service.lists_lag = timedelta(seconds=60)
     created = moment(service.create("new")["creationTime"])
-    wait = poll.join("new", since=created, created_at=created)
-    unknown = poll.join("new")
+    wait = poll.add(Wait("new", since=created, created_at=created))
+    unknown = poll.add(Wait("new"))
     await service.steps(poll, 30)
     assert heard(wait) == heard(unknown) == []
 
 
 async def test_a_deletion_is_noticed(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.delete("j")
     await service.steps(poll, 16)
@@ -246,7 +247,7 @@ async def test_a_deletion_is_noticed(service: FakeService, poll: Poll) -> None:
 async def test_a_deletion_is_not_believed_at_once(service: FakeService, poll: Poll) -> None:
     """One answer that knows nothing of the job (a copy that lags) is not the end of it."""
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     once = [ServiceRefused(status=404, code="JobNotFound")]
 
     def forget(call: Call) -> Any:
@@ -268,13 +269,13 @@ async def test_a_deletion_is_not_believed_at_once(service: FakeService, poll: Po
 
 async def test_an_id_that_is_used_again(service: FakeService, poll: Poll) -> None:
     created = moment(service.create("j")["creationTime"])
-    mine, learned = poll.join("j", since=created, created_at=created), poll.join("j")
+    mine, learned = poll.add(Wait("j", since=created, created_at=created)), poll.add(Wait("j"))
     await service.steps(poll)
     service.delete("j")
     service.pass_time(1)
     service.create("j")
     service.complete("j")
-    theirs = poll.join("j")
+    theirs = poll.add(Wait("j"))
     await service.steps(poll)
     assert ends(mine) == [None]
     assert ends(learned) == [None]
@@ -283,7 +284,7 @@ async def test_an_id_that_is_used_again(service: FakeService, poll: Poll) -> Non
 
 async def test_a_list_that_still_shows_the_earlier_job_of_an_id(service: FakeService, poll: Poll) -> None:
     service.create("other")
-    poll.join("other")
+    poll.add(Wait("other"))
     service.create("j")
     service.complete("j")
     service.pass_time(120)
@@ -291,7 +292,7 @@ async def test_a_list_that_still_shows_the_earlier_job_of_an_id(service: FakeSer
     service.lists_lag = timedelta(seconds=60)
     service.delete("j")
     created = moment(service.create("j")["creationTime"])
-    wait = poll.join("j", since=created, created_at=created)
+    wait = poll.add(Wait("j", since=created, created_at=created))
     await service.steps(poll, 6)
     assert heard(wait) == []
     service.complete("j")
@@ -300,7 +301,7 @@ async def test_a_list_that_still_shows_the_earlier_job_of_an_id(service: FakeSer
 
 
 async def test_a_job_that_appears_later(service: FakeService, poll: Poll) -> None:
-    wait = poll.join("j", must_exist=False)
+    wait = poll.add(Wait("j", must_exist=False))
     await service.steps(poll)
     service.asked.clear()
     await service.steps(poll, 60)
@@ -314,7 +315,7 @@ async def test_a_job_that_appears_later(service: FakeService, poll: Poll) -> Non
 
 
 async def test_a_job_that_appeared_and_went(service: FakeService, poll: Poll) -> None:
-    wait = poll.join("j", must_exist=False)
+    wait = poll.add(Wait("j", must_exist=False))
     await service.steps(poll)
     service.create("j")
     await service.steps(poll, 13)
@@ -324,7 +325,7 @@ async def test_a_job_that_appeared_and_went(service: FakeService, poll: Poll) ->
 
 
 async def test_a_short_job_that_appears_later(service: FakeService, poll: Poll) -> None:
-    wait = poll.join("j", must_exist=False)
+    wait = poll.add(Wait("j", must_exist=False))
     await service.steps(poll)
     service.create("j")
     service.complete("j")
@@ -334,7 +335,7 @@ async def test_a_short_job_that_appears_later(service: FakeService, poll: Poll) 
 
 async def test_a_short_job_that_a_list_kept_back_for_longer_than_the_overlap(service: FakeService, poll: Poll) -> None:
     """Nobody knows when it will come, so that no sweep misses it."""
-    wait = poll.join("j", must_exist=False)
+    wait = poll.add(Wait("j", must_exist=False))
     await service.steps(poll, 2)
     service.create("j"), service.complete("j")
     hidden = {"j"}
@@ -357,7 +358,7 @@ async def test_a_short_job_that_appears_later_where_the_service_never_says_the_t
     service: FakeService, poll: Poll
 ) -> None:
     service.date_ahead = None
-    wait = poll.join("j", must_exist=False)
+    wait = poll.add(Wait("j", must_exist=False))
     await service.steps(poll, 2)
     service.create("j")
     service.pass_time(1)
@@ -372,7 +373,7 @@ async def test_jobs_that_are_not_there_yet_are_looked_at_seldom(
     service: FakeService, poll: Poll, ahead: timedelta | None, count: int, most: int
 ) -> None:
     service.date_ahead = ahead
-    waits = [poll.join(f"job-{number}", must_exist=False) for number in range(count)]
+    waits = [poll.add(Wait(f"job-{number}", must_exist=False)) for number in range(count)]
     await service.steps(poll)
     service.asked.clear()
     await service.steps(poll, 720)
@@ -383,14 +384,14 @@ async def test_jobs_that_are_not_there_yet_are_looked_at_seldom(
 
 
 async def test_a_job_that_was_never_there(service: FakeService, poll: Poll) -> None:
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll, 2)
     assert ends(wait) == [None]
 
 
 async def test_states_are_told_without_a_request_of_their_own(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.move("j", "disabled")
     await service.steps(poll, 13)

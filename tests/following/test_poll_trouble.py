@@ -12,6 +12,7 @@ from airflow_provider_jobmanager.budget import Turnstile
 from airflow_provider_jobmanager.errors import ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.poll import Poll
 from airflow_provider_jobmanager.sight import Broken, Ended, GaveUp, Recovered, Trouble
+from airflow_provider_jobmanager.waiting import Wait
 from tests.following.fake import FakeService, always, ends, heard
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FORBIDDEN = ServiceRefused(status=403, code="AuthenticationFailed", message="no"
 
 async def test_trouble_is_waited_out_and_said_once_per_change(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.fault = always(BUSY)
     await service.steps(poll, 5)
@@ -46,7 +47,7 @@ async def test_ten_minutes_away(service: FakeService, poll: Poll) -> None:
     waits = []
     for number in range(10):
         service.create(f"job-{number}")
-        waits.append(poll.join(f"job-{number}"))
+        waits.append(poll.add(Wait(f"job-{number}")))
     await service.steps(poll)
     service.fault = always(ServiceUnavailable("no answer"))
     gone = service.seconds
@@ -67,7 +68,7 @@ async def test_ten_minutes_away(service: FakeService, poll: Poll) -> None:
 
 
 async def test_retry_after_is_honoured_and_has_a_limit(service: FakeService, poll: Poll) -> None:
-    poll.join("j")
+    poll.add(Wait("j"))
     service.fault = always(ServiceUnavailable("busy", status=429, retry_after=77.0))
     assert await poll.step() >= 77
     service.fault = always(ServiceUnavailable("busy", status=429, retry_after=1e9))
@@ -76,7 +77,7 @@ async def test_retry_after_is_honoured_and_has_a_limit(service: FakeService, pol
 
 async def test_giving_up_after_ones_own_time(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    short, long = poll.join("j", out_of_sight=120), poll.join("j", out_of_sight=3600)
+    short, long = poll.add(Wait("j", out_of_sight=120)), poll.add(Wait("j", out_of_sight=3600))
     await service.steps(poll)
     service.fault = always(BUSY)
     while service.seconds < 1000 + 1000:
@@ -85,7 +86,7 @@ async def test_giving_up_after_ones_own_time(service: FakeService, poll: Poll) -
     assert [type(news) for news in told] == [Trouble, GaveUp]
     assert isinstance(told[-1], GaveUp)
     assert 120 <= told[-1].seconds < 240
-    late = poll.join("j", out_of_sight=120)
+    late = poll.add(Wait("j", out_of_sight=120))
     await service.steps(poll)
     assert [type(news) for news in heard(late)] == [Trouble]  # the time counts from its own beginning
     assert [type(news) for news in heard(long)] == [Trouble]
@@ -98,7 +99,7 @@ async def test_giving_up_after_ones_own_time(service: FakeService, poll: Poll) -
 
 async def test_a_refusal_that_lasts_is_reported_as_what_it_is(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.fault = always(FORBIDDEN)
     while service.seconds < 1000 + 280:
@@ -114,7 +115,7 @@ async def test_a_refusal_that_lasts_is_reported_as_what_it_is(service: FakeServi
 async def test_a_refusal_that_passes(service: FakeService, poll: Poll) -> None:
     """A token that expired, a role that is on its way."""
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.fault = always(BUSY)
     while service.seconds < 1000 + 1000:
@@ -139,7 +140,7 @@ async def test_a_refusal_that_passes(service: FakeService, poll: Poll) -> None:
 )
 async def test_garbage_is_trouble_and_no_end(service: FakeService, poll: Poll, rows: list[Any]) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     await service.steps(poll)
     service.fault = lambda call: Answer(200, {"date": "no date"}, rows if call.pages else rows[0])
     await service.steps(poll, 20)
@@ -164,7 +165,7 @@ async def test_trouble_with_one_job_is_its_own(service: FakeService, poll: Poll)
         return None
 
     service.fault = poisoned
-    good, bad = poll.join("good"), poll.join("bad", out_of_sight=600)
+    good, bad = poll.add(Wait("good")), poll.add(Wait("bad", out_of_sight=600))
     await service.steps(poll, 5)
     service.complete("good")
     await service.steps(poll)
@@ -179,7 +180,7 @@ async def test_an_odd_job_is_the_trouble_of_who_waits_for_it(service: FakeServic
     """What a verdict would stumble over is asked for again, and takes nothing from the other waits."""
     for job_id in ("good", "odd"):
         service.create(job_id)
-    good, odd = poll.join("good"), poll.join("odd")
+    good, odd = poll.add(Wait("good")), poll.add(Wait("odd"))
     await service.steps(poll)
     service.complete("good"), service.complete("odd")
     right, service._jobs["odd"]["executionInfo"] = service._jobs["odd"].get("executionInfo"), "a text"
@@ -197,7 +198,7 @@ async def test_an_answer_that_nobody_thought_of_is_waited_out(
     service: FakeService, poll: Poll, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     service.fault = lambda _call: Answer(200, {}, 5)
     await service.steps(poll, 3)
     (trouble,) = heard(wait)
@@ -213,7 +214,7 @@ async def test_a_defect_of_the_poll_is_told_to_all(
     service: FakeService, poll: Poll, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.create("j")
-    wait = poll.join("j")
+    wait = poll.add(Wait("j"))
     monkeypatch.setattr(Poll, "_regained", lambda _: 5)
     with pytest.raises(TypeError):
         await poll.run()
@@ -225,9 +226,9 @@ async def test_a_defect_of_the_poll_is_told_to_all(
 
 async def test_the_shortest_interval_sets_the_pace(service: FakeService, poll: Poll) -> None:
     service.create("j")
-    poll.join("j", interval=30)
+    poll.add(Wait("j", interval=30))
     assert await poll.step() == 30
-    quick = poll.join("j", interval=2)
+    quick = poll.add(Wait("j", interval=2))
     assert await poll.step() == 2
     poll.leave(quick)
     assert await poll.step() == 30
@@ -237,14 +238,14 @@ async def test_a_newcomer_in_a_hurry_does_not_wait_out_a_long_pause() -> None:
     service = FakeService()
     poll = Poll(service)
     service.create("j")
-    poll.join("j", interval=600)
+    poll.add(Wait("j", interval=600))
     asked = asyncio.Event()
     service.fault = lambda _call: asked.set()
     running = asyncio.ensure_future(poll.run())
     try:
         await asked.wait()
         service.complete("j")
-        hurried = poll.join("j", interval=0.05)
+        hurried = poll.add(Wait("j", interval=0.05))
         await asyncio.wait_for(hurried.more(), 30)
         assert isinstance(hurried.news(), Ended)
     finally:
