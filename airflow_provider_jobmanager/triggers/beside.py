@@ -43,7 +43,9 @@ class Beside(Meanwhile):
                 # A defect of ours must not end the wait for a job that may be well.
                 self.log.exception("What was to end this wait has broken; it goes on without")
 
-        self._tasks += (asyncio.ensure_future(watched()),)
+        task = asyncio.ensure_future(watched())
+        task.add_done_callback(lambda _: work.close())  # it may be cancelled before its first step
+        self._tasks += (task,)
 
     def set_alarm(self, seconds: float | None) -> None:
         """Tell the wait when its time is up; None is never."""

@@ -226,8 +226,9 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             async with self._wait_on(account) as wait:
                 # What thousands of triggers are in for hours is in this one coroutine: each more is a frame for every
                 # garbage collection to go through.
-                beside = self._begin_beside(wait)
+                beside = Beside(wait, self.log, manager_id=self.manager_id, output=self.stream_logs)
                 try:
+                    self._begin(beside)
                     event = None
                     while event is None:
                         if news := wait.news():
@@ -271,8 +272,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             out_of_sight=self.out_of_sight,
         )
 
-    def _begin_beside(self, wait: Wait) -> Beside:
-        beside = Beside(wait, self.log, manager_id=self.manager_id, output=self.stream_logs)
+    def _begin(self, beside: Beside) -> None:
+        wait = beside.wait
         # Most managers have started by then, and many jobs are over: a wait costs nothing of its own so far.
         beside.begin(_QUIET_SECONDS if not self.stream_logs and self.start_limit is None else 0.0)
         if self.start_limit is not None:
@@ -281,7 +282,6 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         if self.wait_for == "job_manager":
             beside.run(self._watch_manager(wait))
         beside.set_alarm(self._remaining())
-        return beside
 
     async def _report(self, wait: Wait, verdict: Verdict) -> None:
         try:

@@ -21,6 +21,7 @@ from airflow_provider_jobmanager.errors import AccountError, ConfigurationError
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.operators.outcome import is_news_of
 from airflow_provider_jobmanager.triggers import ending, job_manager
+from airflow_provider_jobmanager.triggers.beside import Beside
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from tests.triggers.running import Trigger, event_of, submit, until, verdict_of
 
@@ -81,6 +82,24 @@ async def test_many_jobs_cost_one_poll_and_one_read_each(
     assert any("skiptoken" in entry.path for entry in requests) == (page < 20)
     assert len([entry for entry in requests if "skiptoken" not in entry.path]) < 40
     assert not following._shared.get(asyncio.get_running_loop())  # the client is closed when nobody waits
+
+
+async def test_what_was_begun_beside_a_wait_ends_although_the_rest_could_not_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[Beside] = []
+
+    def broken(beside: Beside, _seconds: float | None) -> None:
+        begun.append(beside)
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(Beside, "set_alarm", broken)
+    submit("j", "sleep 60")
+    with pytest.raises(KeyError):
+        await event_of(Trigger(job_id="j", wait_for="job_manager"))
+    (beside,) = begun
+    assert not any(beside in slot for slot in beside.wait.errands._slots.values())
+    assert [task.done() for task in beside._tasks] == [True]
 
 
 async def test_connections_that_mean_one_account_share_its_poll(
