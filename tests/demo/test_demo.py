@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_jobmanager import cli
 from airflow_provider_jobmanager.demo import demo, examples
+from tests.processes import alive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ class Running:
 
     def left(self) -> list[psutil.Process]:
         """What of it is still alive."""
-        return [process for process in self.seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        return [process for process in self.seen if alive(process)]
 
 
 def test_everything_goes_as_it_should_and_nothing_is_left(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from airflow_provider_jobmanager.demo.processes import Component, stop_all
+from tests.processes import alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +25,6 @@ if os.fork() == 0:
 print("ready", flush=True)
 time.sleep(600)
 """
-
-
-def alive(pid: int) -> bool:
-    # A zombie is dead; collecting it is the business of whoever is its parent by then.
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-import psutil
 import pytest
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, containers
 from tests.local.wire import Wire
+from tests.processes import alive
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -107,13 +107,6 @@ def run(
 def completed(wire: Wire) -> dict[str, dict[str, object]]:
     until(lambda: wire.ask("GET", "/jobs/job/tasks/task").json()["state"] == "completed")
     return wire.ask("GET", "/jobs/job/tasks/task").json()["executionInfo"]
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def beside(log: Path, name: str) -> Path:
@@ -214,10 +207,10 @@ def test_no_container_outlives_a_kill_of_the_service(engine, tmp_path: Path):
         wire.close()
     (left,) = (int(pid) for pid in pids.read_text().split())
     with LocalBatch(settings):
-        assert gone(left)
+        assert not alive(left)
         assert f"--filter label={containers.LABEL}={settings.state_dir}/nodes" in lines(log, "ps")[0]
         until(lambda: len(pids.read_text().split()) == 2)
-    until(lambda: all(gone(int(pid)) for pid in pids.read_text().split()))
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_no_engine_is_asked_where_there_was_no_container(engine, tmp_path: Path):

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from azure.batch import BatchClient
 from azure.batch import models as sdk
 from azure.core.credentials import AzureNamedKeyCredential
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, SettingsError
+from tests.processes import alive
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -81,13 +81,6 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Process]]:
             each.end(signal.SIGKILL)
 
 
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def manager(pids: Path, then: str) -> sdk.BatchJobManagerTask:
     command = f"/bin/sh -c 'echo $$ >> {pids}; sleep 600 & echo $! >> {pids}; {then}'"
     return sdk.BatchJobManagerTask(id="manager", command_line=command, run_exclusive=False)
@@ -104,7 +97,7 @@ def test_it_stops_cleanly_with_all_its_tasks(start, tmp_path: Path, how: int):
     create(service, "job", job_manager_task=manager(pids, "wait"))
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     assert service.end(how) == 0
-    until(lambda: all(gone(int(pid)) for pid in pids.read_text().split()))
+    until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_it_stops_when_the_signal_reaches_another_of_its_threads(tmp_path: Path):
@@ -120,10 +113,10 @@ def test_a_kill_loses_nothing_and_its_tasks_run_again(start, tmp_path: Path):
     until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     service.end(signal.SIGKILL)
     before = [int(pid) for pid in pids.read_text().split()]
-    assert not any(gone(pid) for pid in before)
+    assert all(alive(pid) for pid in before)
     service = start()
     until(lambda: len(pids.read_text().split()) == 4)
-    assert all(gone(pid) for pid in before)
+    assert not any(alive(pid) for pid in before)
     assert sorted(job.id for job in service.client.list_jobs()) == sorted(["job", *(f"more{n}" for n in range(20))])
     info = service.client.get_task("job", "manager").execution_info
     assert (info.retry_count, info.requeue_count) == (0, 0)

@@ -8,7 +8,6 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from azure.batch import BatchClient
 from azure.batch import models as sdk
@@ -16,6 +15,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError
 
 from airflow_provider_jobmanager.local import LocalBatch, Settings, SettingsError
+from tests.processes import alive
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -41,13 +41,6 @@ def managed(job_id: str, command: str, **manager: object) -> sdk.BatchJobCreateO
 def completed(client: BatchClient, job_id: str) -> sdk.BatchJob:
     until(lambda: client.get_job(job_id).state == "completed")
     return client.get_job(job_id)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_job_from_beginning_to_end(client: BatchClient):
@@ -86,7 +79,7 @@ def test_the_end_of_a_manager_ends_its_children_with_all_they_started(client: Ba
     completed(client, "family")
     task = client.get_task("family", "child")
     assert (task.state, task.execution_info.failure_info.code) == ("completed", "TaskEnded")
-    until(lambda: gone(int(pid.read_text())))
+    until(lambda: not alive(int(pid.read_text())))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no environment of another process can be read")
@@ -96,7 +89,7 @@ def test_what_a_task_detached_ends_with_it(client: BatchClient, tmp_path: Path):
     until(lambda: pid.exists() and pid.read_text().strip())
     client.terminate_task("detached", "manager")
     completed(client, "detached")
-    assert gone(int(pid.read_text()))
+    assert not alive(int(pid.read_text()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no environment of another process can be read")
@@ -106,8 +99,8 @@ def test_what_a_task_detached_ends_with_the_service(tmp_path: Path):
     with LocalBatch(Settings(port=0)) as batch, client_of(batch) as client:
         client.create_job(managed("hidden", f"/bin/sh -c '{hidden} while [ ! -s {pid} ]; do sleep 0.05; done'"))
         completed(client, "hidden")
-        assert not gone(int(pid.read_text()))
-    until(lambda: gone(int(pid.read_text())))
+        assert alive(int(pid.read_text()))
+    until(lambda: not alive(int(pid.read_text())))
 
 
 def test_a_source_that_says_nothing_holds_nothing_up():
