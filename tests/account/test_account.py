@@ -8,6 +8,7 @@ import logging
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from airflow_provider_jobmanager.account import Account
@@ -306,23 +307,29 @@ def test_a_netrc_file_does_not_come_between(kind: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("status", ["200 OK", "409 Conflict"])
-async def test_a_call_that_is_cancelled_while_its_answer_comes_leaves_no_connection_open(status: str) -> None:
+async def test_a_call_that_is_cancelled_while_its_answer_comes_leaves_no_connection_open(
+    status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, hung_up = asyncio.Event(), asyncio.Event()
+    read_beginning = aiohttp.ClientResponse.start
+
+    async def begin(response: aiohttp.ClientResponse, connection: Any) -> aiohttp.ClientResponse:
+        await read_beginning(response, connection)
+        begun.set()
+        return response
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{".encode())
-        await writer.drain()
-        begun.set()
-        await reader.read()
+        await reader.read()  # the rest of the answer never comes
         hung_up.set()
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     client = await an_account(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}").async_client()
+    monkeypatch.setattr(aiohttp.ClientResponse, "start", begin)
     asking = asyncio.ensure_future(client.call(calls.get("jobs", "j")))
-    await begun.wait()
-    await asyncio.sleep(0.1)  # the beginning of the answer is read, the rest never comes
+    await asyncio.wait_for(begun.wait(), 30)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError) as cancelled:
         await asking

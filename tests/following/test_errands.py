@@ -65,7 +65,10 @@ async def test_rounds_come_again_in_the_context_of_who_began() -> None:
     assert set(mine.rounds) == {"me"}
     assert set(yours.rounds) == {"you"}
     done = len(mine.rounds)
-    await asyncio.sleep(0.05)
+    another = counting(errands, pause=0.01)
+    another.begin(0)
+    await until(lambda: len(another.rounds) > 3)
+    await another.end()
     assert len(mine.rounds) == done
 
 

@@ -20,6 +20,8 @@ from tests.triggers.running import Trigger, submit, until, verdict_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_mock import MockerFixture
+
 CAN_T = "warning: The Batch service can't be asked at the moment: GET /jobs"
 AGAIN = "info: The Batch service answers again, after "
 
@@ -137,7 +139,9 @@ async def test_twenty_jobs_through_a_storm(local_batch: LocalBatch) -> None:
     assert [verdict["exit_code"] for verdict in verdicts] == [number % 3 for number in range(20)]
 
 
-async def test_a_service_that_goes_away_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_goes_away_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
+) -> None:
     """Really away: nobody listens on its port; its jobs go on from where its state left them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -148,8 +152,9 @@ async def test_a_service_that_goes_away_and_comes_back(tmp_path: Path, monkeypat
         trigger = Trigger(job_id="j")
         run = asyncio.ensure_future(verdict_of(trigger))
         await until(lambda: len(batch.journal) > 4)
+    asked = mocker.spy(account.AsyncClient, "call")
     await until(lambda: trigger.lines.count("can't be asked at the moment: GET /jobs: no answer from"))
-    await asyncio.sleep(1)
+    await until(lambda: asked.call_count > 2)
     with LocalBatch(settings):
         verdict = await asyncio.wait_for(run, 120)
     assert (verdict["status"], verdict["exit_code"]) == ("failed", 7)

@@ -15,6 +15,7 @@ from airflow_provider_jobmanager.errors import AccountError
 from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from airflow_provider_jobmanager.triggers.kill import KILL, LEAVE, LOOK_AGAIN, MISSING, Kill, decide
+from tests.triggers.running import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,10 +164,7 @@ async def test_a_job_that_goes_on_after_its_manager_is_not_ended_by_success(
 ) -> None:
     """Another triggerer brought the manager's verdict; the trigger that was stalled is cancelled only then."""
     made = job(manager="/bin/true")
-    for _ in range(300):
-        if job.hook.get_task("j", "jobmanager")["state"] == "completed":
-            break
-        await asyncio.sleep(0.1)
+    await until(lambda: job.hook.get_task("j", "jobmanager")["state"] == "completed")
 
     assert await carry_out(monkeypatch, Airflow(("success", "j")), job, made, wait_for="job_manager") == "active"
     assert await carry_out(monkeypatch, Airflow(("failed", "j")), job, made, wait_for="job_manager") != "active"
@@ -174,12 +172,13 @@ async def test_a_job_that_goes_on_after_its_manager_is_not_ended_by_success(
 
 async def test_a_kill_outlives_the_one_second_that_airflow_gives_it(monkeypatch: pytest.MonkeyPatch, job: Any) -> None:
     made = job()
-    monkeypatch.setattr(kill, "_ask", Airflow(("running", None), ("running", None), ("failed", "j")))
+    airflow = Airflow(("running", None), ("running", None), ("failed", "j"))
+    monkeypatch.setattr(kill, "_ask", airflow)
     trigger = AzureBatchJobManagerTrigger(
         job_id="j", created_at=made["creationTime"], owner={"dag_id": "sales", "task_id": "load", "run_id": "r1"}
     )
     call = asyncio.ensure_future(trigger.on_kill())
-    await asyncio.sleep(0.1)
+    await until(lambda: len(airflow.answers) == 2)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -191,7 +190,7 @@ async def test_a_kill_outlives_the_one_second_that_airflow_gives_it(monkeypatch:
 
 
 async def test_a_cancellation_that_lost_its_message_is_a_possible_kill_too(
-    monkeypatch: pytest.MonkeyPatch, job: Any
+    monkeypatch: pytest.MonkeyPatch, local_batch: LocalBatch, job: Any
 ) -> None:
     """Airflow then never calls ``on_kill``, nor does Airflow 3.2 at any time."""
     made = job()
@@ -199,8 +198,9 @@ async def test_a_cancellation_that_lost_its_message_is_a_possible_kill_too(
     trigger = AzureBatchJobManagerTrigger(
         job_id="j", created_at=made["creationTime"], owner={"dag_id": "sales", "task_id": "load", "run_id": "r1"}
     )
+    local_batch.journal.clear()
     events = asyncio.ensure_future(trigger.run().__anext__())
-    await asyncio.sleep(0.5)
+    await until(lambda: local_batch.journal)
     events.cancel()
     with pytest.raises(asyncio.CancelledError):
         await events
