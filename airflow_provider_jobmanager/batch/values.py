@@ -242,7 +242,8 @@ def _ticks(value: Any) -> int | None:
     if isinstance(value, int):
         return value * TICKS
     if isinstance(value, float):
-        return round(value * TICKS) if math.isfinite(value) else None
+        count = value * TICKS  # infinite for a large number, too
+        return round(count) if math.isfinite(count) else None
     if not isinstance(value, str):
         return None
     stripped = value.strip()

@@ -183,7 +183,7 @@ class AirflowApi:
         self.request("DELETE", f"/dags/{dag_id}/dagRuns/{run_id}")
 
     def wait_for_run(
-        self, dag_id: str, run_id: str, states: Collection[str] = FINISHED_RUN, timeout: float = 120
+        self, dag_id: str, run_id: str, states: Collection[str] = FINISHED_RUN, timeout: float = 300
     ) -> DagRun:
         """Waits until a run is in one of the states (by default: is over), for ``timeout`` seconds at most."""
         return self.wait_until(
@@ -217,7 +217,7 @@ class AirflowApi:
         states: Collection[str] = FINISHED_TASK,
         *,
         map_index: int = -1,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> TaskInstance:
         """Waits until a task instance is in one of the states, for ``timeout`` seconds at most."""
         return self.wait_until(

@@ -168,6 +168,8 @@ class AirflowHome:
             # A trigger that fires within this many seconds of its deferral can make Airflow fail a task that went well
             # (apache/airflow#71580); the default is 5.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # A busy machine answers late; a request that is given up and sent again can fail its task.
+            "WORKERS__EXECUTION_API_TIMEOUT": "60",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         return {

@@ -74,6 +74,7 @@ def test_durations(given: Any, expected: str | None) -> None:
         [],
         float("nan"),
         float("inf"),
+        1.7976931348623157e301,
         10**12,
     ],
 )

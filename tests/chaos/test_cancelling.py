@@ -93,7 +93,7 @@ class Task:
 
     def wait_for_triggerer(self, try_number: int = 1) -> None:
         """Airflow tells a trigger of a kill only once a triggerer runs it."""
-        self.airflow.api.wait_until(lambda: self.log(try_number), lambda log: "Following job" in log, "a triggerer", 60)
+        self.airflow.api.wait_until(lambda: self.log(try_number), lambda log: "Following job" in log, "a triggerer", 240)
 
     def wait_for(self, states: set[str]) -> str | None:
         return self.airflow.api.wait_for_task(self.dag_id, self.run_id, "work", states).state
@@ -270,7 +270,7 @@ def test_a_full_account_is_waited_for_without_a_worker(airflow: AirflowHome, job
 
     jobs.service.faults.add(operation="create_job", then="answer", status=409, code="ActiveJobAndScheduleQuotaReached")
     run_id = airflow.api.trigger("cancel_short")
-    airflow.api.wait_until(trigger, lambda path: "AzureBatchQuotaTrigger" in path, "the wait for the quota", 60)
+    airflow.api.wait_until(trigger, lambda path: "AzureBatchQuotaTrigger" in path, "the wait for the quota", 240)
     assert jobs.of("cancel_short", run_id) == []
     jobs.service.faults.clear()
 

@@ -289,7 +289,7 @@ def test_a_triggerer_that_comes_back_takes_no_job_with_it(stage: Stage, migrated
     stage.airflow.add_dag("long", LONG)
     run_id = api.trigger("long")
     api.wait_for_task("long", run_id, "work", {"deferred"})
-    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "Following job" in log, "a triggerer", 60)
+    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "Following job" in log, "a triggerer", 240)
     first = api.task_instance("long", run_id, "work").raw["triggerer_job"]["id"]
     stage.airflow.pause("triggerer")
     try:
@@ -302,7 +302,7 @@ def test_a_triggerer_that_comes_back_takes_no_job_with_it(stage: Stage, migrated
         )
     finally:
         stage.airflow.resume("triggerer")
-    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "left alone" in log, "the question", 60)
+    api.wait_until(lambda: api.log("long", run_id, "work"), lambda log: "left alone" in log, "the question", 240)
     assert [job.state for job in stage.jobs.all()] == ["active"]
     assert api.wait_for_run("long", run_id, timeout=240).state == "success"
     (job,) = stage.jobs.all()

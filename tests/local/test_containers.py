@@ -207,7 +207,7 @@ def test_no_container_outlives_a_kill_of_the_service(engine, tmp_path: Path):
         wire.close()
     (left,) = (int(pid) for pid in pids.read_text().split())
     with LocalBatch(settings):
-        assert not alive(left)
+        until(lambda: not alive(left))
         assert f"--filter label={containers.LABEL}={settings.state_dir}/nodes" in lines(log, "ps")[0]
         until(lambda: len(pids.read_text().split()) == 2)
     until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
