@@ -34,7 +34,7 @@ class JobPreparationTask(Model):
     """Runs on each node before the first task of the job there. A node on which it failed gets no task of the job."""
 
     id: Any = text(pattern=ID, expected=IS_ID)  # jobpreparation
-    command_line: Any = text(required=True, private=True)
+    command_line: Any = text(required=True, private=True, empty=True)
     container_settings: Any = one(TaskContainerSettings)
     resource_files: Any = many(ResourceFile)
     environment_settings: Any = many(EnvironmentSetting, named=True)
@@ -48,7 +48,7 @@ class JobReleaseTask(Model):
     """Runs as the job ends, on each node where its preparation task ran. It has 15 minutes at most."""
 
     id: Any = text(pattern=ID, expected=IS_ID)  # jobrelease
-    command_line: Any = text(required=True, private=True)
+    command_line: Any = text(required=True, private=True, empty=True)
     container_settings: Any = one(TaskContainerSettings)
     resource_files: Any = many(ResourceFile)
     environment_settings: Any = many(EnvironmentSetting, named=True)

@@ -192,7 +192,7 @@ class JobManagerTask(Model):
     """
 
     id: Any = text(required=True, pattern=ID, expected=IS_ID)
-    command_line: Any = text(required=True, private=True)
+    command_line: Any = text(required=True, private=True, empty=True)
     display_name: Any = text(longest=1024)
     container_settings: Any = one(TaskContainerSettings)
     resource_files: Any = many(ResourceFile)

@@ -212,7 +212,8 @@ class Model(_Declared):
             parse_time: leave out what Airflow has yet to render.
 
         Returns:
-            Every broken rule, in the order of the members; empty when all is well.
+            Every broken rule: of the members in their order, then of what must hold between them; empty when all
+            is well.
         """
         from airflow_provider_jobmanager.batch.rules import check  # noqa: PLC0415 - it knows every class
 
@@ -365,7 +366,7 @@ def _plain(value: Any, depth: int) -> Any:
         if len(result) < len(value):
             raise PayloadError("The payload", [ValidationError("", "twice", "a key stands twice, also as an enum", "")])
         return result
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
         return [_plain(item, depth + 1) for item in value]
     if isinstance(value, Enum):
         return _plain(value.value, depth + 1)

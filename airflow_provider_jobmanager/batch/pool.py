@@ -345,7 +345,7 @@ class TaskSchedulingPolicy(Model):
 class StartTask(Model):
     """A task that runs on each node as it joins."""
 
-    command_line: Any = text(required=True, private=True)
+    command_line: Any = text(required=True, private=True, empty=True)
     container_settings: Any = one(TaskContainerSettings)
     resource_files: Any = many(ResourceFile)
     environment_settings: Any = many(EnvironmentSetting, named=True)

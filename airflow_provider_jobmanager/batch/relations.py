@@ -39,7 +39,11 @@ class Seen:
 
     def open(self, *names: str) -> bool:
         """Whether one of the members is yet to be rendered."""
-        return self._findings.parse_time and any(values.templated(self._members[name]) for name in names)
+        # An object is known, whatever in it is yet to be rendered.
+        members = (self._members[name] for name in names)
+        return self._findings.parse_time and any(
+            values.templated(member) for member in members if not isinstance(member, Model)
+        )
 
     def value(self, name: str, kind: type | tuple[type, ...] = str) -> Any:
         """The member's value when it is known and of that type, else None."""
@@ -137,10 +141,14 @@ def _registry(seen: Seen) -> None:
 
 
 def _command(seen: Seen) -> None:
-    """No program can be told from blanks. A container has a program of its own."""
+    """No program can be told from nothing. A container has a program of its own.
+
+    An empty command line runs what the image names: "Run container applications on Azure Batch" at
+    ``learn.microsoft.com/azure/batch/batch-docker-container-workloads``.
+    """
     command = seen.value("command_line")
-    if command and not command.strip() and not seen.given("container_settings"):
-        seen.fault("command_line", "required", "must not be blank")
+    if command is not None and not command.strip() and not seen.given("container_settings"):
+        seen.fault("command_line", "required", "must not be blank; it may be, with container_settings")
 
 
 def _image_name(seen: Seen) -> None:
@@ -285,7 +293,11 @@ def _job_ends(seen: Seen) -> None:
 
 
 def _manager_fits_pool(seen: Seen) -> None:
-    """What an auto pool tells of its nodes, the job's tasks must agree with. Of a pool by id nothing is known here."""
+    """What an auto pool tells of its nodes, the job's tasks must agree with. Of a pool by id nothing is known here.
+
+    A preparation or release task of a pool for containers may run on the node itself (the page that :func:`_command`
+    names).
+    """
     info = seen.object("pool_info")
     auto = info and info.object("auto_pool_specification")
     spec = auto and auto.object("pool")
@@ -295,7 +307,7 @@ def _manager_fits_pool(seen: Seen) -> None:
     for name in ("job_manager_task", "job_preparation_task", "job_release_task"):
         task = seen.object(name)
         if task is not None and machines is not None and not task.open("container_settings"):
-            _container_fits(task, machines)
+            _container_fits(task, machines, needed=name == "job_manager_task")
     task = seen.object("job_manager_task")
     if task is None:
         return
@@ -304,12 +316,12 @@ def _manager_fits_pool(seen: Seen) -> None:
         task.fault("required_slots", "range", f"expected at most {per_node}, the slots of a node", str(slots))
 
 
-def _container_fits(task: Seen, machines: Seen) -> None:
+def _container_fits(task: Seen, machines: Seen, *, needed: bool) -> None:
     if machines.open("container_configuration"):
         return
     if task.given("container_settings") and not machines.given("container_configuration"):
         task.fault("container_settings", "pool", "needs a pool with a container_configuration")
-    elif machines.given("container_configuration") and not task.given("container_settings"):
+    elif needed and machines.given("container_configuration") and not task.given("container_settings"):
         task.fault("container_settings", "pool", "must be set, since the pool has a container_configuration")
 
 

@@ -6,7 +6,7 @@ service still takes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local.shapes import (
     Shape,
@@ -84,14 +84,26 @@ EXIT_CONDITIONS = Shape(
     default=EXIT_OPTIONS,
 )
 _COMMAND: dict[str, Check] = {
-    "commandLine": text(shortest=1),
+    "commandLine": text(),
     "containerSettings": CONTAINER,
     "resourceFiles": list_of(RESOURCE_FILE),
 }
 
+
+class Command(Shape):
+    """An object with a command line: an empty one where the image of a container names the program."""
+
+    def __call__(self, value: Any, name: str = "") -> dict[str, Any]:
+        """Check an object."""
+        checked = super().__call__(value, name)
+        if "containerSettings" not in checked:
+            text(shortest=1)(checked["commandLine"], f"{name}.commandLine" if name else "commandLine")
+        return checked
+
+
 # -- tasks ------------------------------------------------------------------------------------------------------------
 
-JOB_MANAGER = Shape(
+JOB_MANAGER = Command(
     "id",
     "commandLine",
     id=identifier,
@@ -108,7 +120,7 @@ JOB_MANAGER = Shape(
     allowLowPriorityNode=boolean,
     killJobOnCompletion=boolean,
 )
-PREPARATION = Shape(
+PREPARATION = Command(
     "commandLine",
     id=identifier,
     **_COMMAND,
@@ -118,7 +130,7 @@ PREPARATION = Shape(
     waitForSuccess=boolean,
     rerunOnNodeRebootAfterSuccess=boolean,
 )
-RELEASE = Shape(
+RELEASE = Command(
     "commandLine",
     id=identifier,
     **_COMMAND,
@@ -127,7 +139,7 @@ RELEASE = Shape(
     retentionTime=duration(),
     userIdentity=USER_IDENTITY,
 )
-START_TASK = Shape(
+START_TASK = Command(
     "commandLine",
     **_COMMAND,
     environmentSettings=list_of(NAME_VALUE),
@@ -135,7 +147,7 @@ START_TASK = Shape(
     maxTaskRetryCount=integer(-1),
     waitForSuccess=boolean,
 )
-TASK = Shape(
+TASK = Command(
     "id",
     "commandLine",
     id=identifier,
