@@ -8,6 +8,7 @@ count towards the account's quota of active jobs.
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import httpx
 from attrs import frozen
 
 from airflow_provider_jobmanager.batch import calls, stopping
+from airflow_provider_jobmanager.batch.flows import job_or_none
+from airflow_provider_jobmanager.batch.job_manager_task import ID
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
@@ -143,7 +146,10 @@ def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:
                     f"its mark is broken (the start of its run is {owner.run_start!r}): see for yourself",
                 )
             else:
-                orphan, why = judge(job, owner, *_task(api, owner))
+                task, followed = _task(api, owner)
+                if followed is not None and _differ(followed, job) and not _is_job_of(hook, followed, owner):
+                    followed = None
+                orphan, why = judge(job, owner, task, followed)
         except (AirflowApiError, httpx.HTTPError) as error:
             raise ConfigurationError(f"Airflow at {api.url} can't be asked about {owner}: {error}") from error
         yield Found(str(job["id"]), str(job.get("state")), owner, job.get("creationTime"), orphan, why)
@@ -156,21 +162,40 @@ def judge(job: Json, owner: Owner, task: TaskInstance | None, followed: str | No
         job: an active job.
         owner: the try that made it.
         task: its task instance now, None when there is none.
-        followed: the job that the task's newest try follows, None when it has recorded none yet.
+        followed: the job that the task's newest try follows, None when it has recorded none yet, or where it can't be
+            read.
     """
     if task is None:
         return True, GONE
+    elsewhere = followed is not None and _differ(followed, job)
     if task.state in FINISHED_TASK:
-        if task.state == "success" and (job.get("jobManagerTask") or {}).get("killJobOnCompletion") is False:
+        may_go_on = (job.get("jobManagerTask") or {}).get("killJobOnCompletion") is False and not elsewhere
+        if task.state == "success" and may_go_on:
             return False, "the task succeeded and the job may go on after its manager"
         return True, f"the task is {task.state}"
-    if followed is not None and followed.lower() != str(job["id"]).lower():
+    if elsewhere:
         return True, f"try {task.try_number} follows {followed}"
     if task.state in _WAITING_FOR_ITS_TURN:
         return False, f"the task is {task.state}, and its next try will look for this job"
     if followed is None and task.try_number > owner.try_number:
         return False, f"try {task.try_number} is {task.state} and may yet take it over"
     return False, f"the task is {task.state}"
+
+
+def _differ(job_id: str, job: Json) -> bool:
+    return job_id.lower() != str(job["id"]).lower()
+
+
+def _is_job_of(hook: AzureBatchJobManagerHook, recorded: str, owner: Owner) -> bool:
+    """Whether what a task has recorded is a job of it.
+
+    With an XCom backend of one's own it may be no more than where the id is kept, which nobody can read from here.
+    """
+    if not re.fullmatch(ID, recorded):
+        return False
+    job = hook.perform(job_or_none(recorded, Patience(60.0), select=("id", "metadata")))
+    theirs = None if job is None else Owner.of(job)
+    return theirs is not None and theirs.same_task(owner)
 
 
 def _task(api: AirflowApi, owner: Owner) -> tuple[TaskInstance | None, str | None]:

@@ -15,6 +15,7 @@ from airflow_provider_jobmanager.demo.airflow_api import TaskInstance
 from airflow_provider_jobmanager.errors import ServiceUnavailable
 from airflow_provider_jobmanager.orphans import GONE, judge
 from tests.batch.conversing import Script
+from tests.batch.fake_service import refused
 
 OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2, "2026-01-01T00:00:00+00:00")
 JOB: dict[str, Any] = {"id": "j", "jobManagerTask": {"killJobOnCompletion": True}}
@@ -56,6 +57,8 @@ def test_a_job_that_may_outlive_its_manager_is_kept_when_its_task_succeeded() ->
     job = {"id": "j", "jobManagerTask": {"killJobOnCompletion": False}}
 
     assert not judge(job, OWNER, task("success"), "j")[0]
+    assert not judge(job, OWNER, task("success"), None)[0]
+    assert judge(job, OWNER, task("success", 2), "k")[0]
     assert judge(job, evolve(OWNER, try_number=1), task("failed"), "j")[0]
 
 
@@ -90,7 +93,7 @@ def test_a_broken_mark_hides_no_other_job() -> None:
         {"id": f"j{number}", "state": "active", "metadata": evolve(OWNER, run_start=start).metadata()}
         for number, start in enumerate(("soon", OWNER.run_start, "2026-01-01T00:00:00", "2025-01-01T00:00:00Z", ""))
     ]
-    script = Script({"GET /jobs": jobs})
+    script = Script({"GET /jobs": jobs, "GET /jobs/j": refused(404, "JobNotFound")})
     hook: Any = SimpleNamespace(perform=script.perform)
 
     found = list(orphans.examine(hook, Airflow()))  # type: ignore[arg-type] # all that is asked of it
@@ -98,6 +101,30 @@ def test_a_broken_mark_hides_no_other_job() -> None:
     assert [one.orphan for one in found] == [False, True, True, True, True]
     assert "its mark is broken (the start of its run is 'soon')" in found[0].why
     assert [one.gone for one in found] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "other", "orphan"),
+    [
+        ("k", OWNER.metadata(), True),
+        ("k", evolve(OWNER, task_id="store").metadata(), False),
+        ("shelf-17", None, False),
+        ("s3://bucket/xcoms/17", None, False),
+    ],
+)
+def test_what_a_task_follows_counts_only_when_it_is_a_job_of_it(
+    recorded: str, other: list[dict[str, str]] | None, orphan: bool
+) -> None:
+    """With an XCom backend of the user's own the API may show no more than where the id is kept."""
+    job = {"id": "j", "state": "active", "metadata": OWNER.metadata()}
+    answers = {"GET /jobs": [job], "GET /jobs/k": {"id": "k", "metadata": other}}
+    script = Script(answers | {"GET /jobs/shelf-17": refused(404, "JobNotFound")})
+    hook: Any = SimpleNamespace(perform=script.perform)
+    airflow: Any = Airflow()
+    airflow.task_instance = lambda *_: task("deferred", 2)
+    airflow.request = lambda *_, **__: {"value": f'"{recorded}"'}
+
+    assert [one.orphan for one in orphans.examine(hook, airflow)] == [orphan]
 
 
 class NoService:

@@ -66,7 +66,22 @@ def push(ti: Any, account: Account, job_id: str) -> None:
         job_id: the job.
     """
     for key, address in addresses(account, job_id).items():
+        store(ti, key, address)
+
+
+def store(ti: Any, key: str, address: str) -> None:
+    """Store one link as XCom in Airflow's database, whatever the XCom backend is.
+
+    The API server reads a link there as it stands, without the backend, and so Airflow stores links itself.
+    """
+    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 - in a task, not when a DAG file is read
+    from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415 - as above
+
+    if XCom is BaseXCom:
         ti.xcom_push(key=key, value=address)
+    else:
+        where = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id}
+        BaseXCom.set(key, address, map_index=-1 if ti.map_index is None else ti.map_index, **where)
 
 
 def addresses(account: Account, job_id: str) -> dict[str, str]:

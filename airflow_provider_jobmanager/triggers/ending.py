@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -29,7 +30,7 @@ def end_of_task(event: Mapping[str, Any], *, soft_fail: bool) -> TriggerEvent:
     return TaskFailedEvent() if AIRFLOW_3_3 else TriggerEvent(dict(event))
 
 
-async def push_xcoms(ti: Any, values: Mapping[str, Any], log: Any) -> None:
+async def push_xcoms(ti: Any, values: Mapping[str, Any], log: Any, *, as_links: bool = False) -> None:
     """Store XComs of a task from the triggerer.
 
     Not as part of the event that ends the task: what comes with that, a task downstream reads as the text of its JSON
@@ -39,13 +40,14 @@ async def push_xcoms(ti: Any, values: Mapping[str, Any], log: Any) -> None:
         ti: the task instance as the trigger has it; None outside a triggerer, where nothing is stored.
         values: by key.
         log: the log of the task.
+        as_links: store them in Airflow's database, where its API server reads links, whatever the XCom backend is.
     """
     if ti is None or not getattr(getattr(ti, "task", None), "do_xcom_push", True):
         return
     names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id}
     names["map_index"] = -1 if ti.map_index is None else ti.map_index
     try:
-        xcom = await sync_to_async(_backend)()
+        xcom = BaseXCom if as_links else await sync_to_async(_backend)()
         for key, value in values.items():
             if hasattr(xcom, "aset"):
                 # Many at once: the triggerer's supervisor takes all that are there at each of its turns, and a turn

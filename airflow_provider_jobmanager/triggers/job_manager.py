@@ -257,7 +257,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
         if self._has_task:
             # The task begins here: no worker has stored the links of its job.
-            await push_xcoms(self.task_instance, links.addresses(account, self.job_id), self.log)
+            addresses = links.addresses(account, self.job_id)
+            await push_xcoms(self.task_instance, addresses, self.log, as_links=True)
         return account
 
     def _wait_on(self, account: Account) -> follow:

@@ -207,8 +207,8 @@ async def _insistently(ask: Callable[[], Awaitable[T]], what: str, log: Any) -> 
 
 def _ask(owner: Owner) -> tuple[str | None, str | None]:
     """State of the task instance and the job that its newest try follows."""
-    from airflow.sdk.bases.xcom import BaseXCom  # noqa: PLC0415 - loaded in the triggerer already
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - as above
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - loaded in the triggerer
+    from airflow.sdk.execution_time.xcom import XCom  # noqa: PLC0415 - as above
 
     mapped = owner.map_index >= 0
     states: dict[str, Any] = RuntimeTaskInstance.get_task_states(
@@ -219,7 +219,8 @@ def _ask(owner: Owner) -> tuple[str | None, str | None]:
     )
     name = f"{owner.task_id}_{owner.map_index}" if mapped else owner.task_id
     state = states.get(owner.run_id, {}).get(name, MISSING)
-    recorded = BaseXCom.get_one(
+    # By the backend that wrote it: what stands in the database may be no more than where it keeps the value.
+    recorded = XCom.get_one(
         key=XCOM_JOB_ID,
         dag_id=owner.dag_id,
         task_id=owner.task_id,
