@@ -42,6 +42,9 @@ class Owner:
             knows that it is no automatic retry.
         run_start: when the DAG run started. A run that was deleted and made again under the same name has another,
             and so has a run that was over and was cleared.
+        first_try: the first try of the round. With a Clear Airflow sets ``max_tries`` to the tries so far and the
+            task's ``retries`` as they are then, which may come to the same as before when those were lowered
+            meanwhile. It is no part of the mark.
     """
 
     dag_id: str
@@ -52,11 +55,12 @@ class Owner:
     ti_id: str = ""
     max_tries: int = 0
     run_start: str = ""
+    first_try: int = 1
 
     def metadata(self) -> list[dict[str, str]]:
         """The ownership mark as job metadata (a list of name and value, which the service does not interpret)."""
         mark = [{"name": MARK, "value": MARK_VERSION}]
-        return mark + [{"name": f"airflow_{name}", "value": str(value)} for name, value in asdict(self).items()]
+        return mark + [{"name": f"airflow_{name}", "value": str(value)} for name, value in self._marked().items()]
 
     def take_over(self, job: Mapping[str, Any]) -> list[dict[str, str]]:
         """The metadata of an earlier try's job with this mark in place of the one that it has."""
@@ -92,9 +96,9 @@ class Owner:
         """Whether both are tries of one task instance in one run, and not of another Airflow's that has the names."""
         return self.same_task(other) and self.run_start == other.run_start
 
-    def same_round(self, other: Owner) -> bool:
-        """Whether both are tries of one task instance with no Clear between them: automatic retries."""
-        return self._round() == other._round()
+    def in_round(self, other: Owner) -> bool:
+        """Whether another is an earlier or later try of one task instance with no Clear between: an automatic retry."""
+        return self._round() == other._round() and other.try_number >= self.first_try
 
     def same_try(self, other: Owner) -> bool:
         """Whether both are one try of one task instance."""
@@ -104,10 +108,10 @@ class Owner:
         """``(field, expected, found)`` for each part in which the other differs."""
         if other is None:
             return [("ownership mark in the job's metadata", MARK, None)]
-        theirs = asdict(other)
+        theirs = other._marked()  # noqa: SLF001 - the same class
         return [
             (name, str(value), str(theirs[name]))
-            for name, value in asdict(self).items()
+            for name, value in self._marked().items()
             if name != "max_tries" and value != theirs[name]
         ]
 
@@ -140,6 +144,9 @@ class Owner:
     def __str__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"{self.dag_id}.{self.task_id}{mapped} run {self.run_id} try {self.try_number}"
+
+    def _marked(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "first_try"}
 
     def _instance(self) -> tuple[str, str, str, int]:
         return (self.dag_id, self.task_id, self.run_id, self.map_index)

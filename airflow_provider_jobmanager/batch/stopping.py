@@ -85,15 +85,19 @@ def terminate(
     return state
 
 
-def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Patience | None = None) -> Flow[list[str]]:
-    """End what still runs of the task instance from before its last Clear.
+def end_left_behind(
+    owner: Owner, job_id: str, reason: str, *, derived: bool, patience: Patience | None = None
+) -> Flow[list[str]]:
+    """End what still runs of earlier tries of the task instance, beside the job that is followed now.
 
-    The trigger of the cleared try does that, if it was there to be told: Airflow tells nobody when no triggerer had
-    taken it up yet. A run that had ended before it was cleared has another start: nothing of it is found here, since
-    another Airflow's run of the same name could not be told from it.
+    That is one from before a Clear: the trigger of the cleared try ends it, if it was there to be told, and Airflow
+    tells nobody when no triggerer had taken it up yet. And one that goes on after its manager, when that failed and
+    was waited for alone. A run that had ended before it was cleared has another start: nothing of it is found here,
+    since another Airflow's run of the same name could not be told from it.
 
     Args:
         owner: the try that runs now.
+        job_id: the job that it follows.
         reason: becomes the ``terminateReason`` of the jobs.
         derived: whether the ids are derived ones; else all active jobs of the account are looked through.
         patience: how long to put up with a service that gives no usable answer.
@@ -112,11 +116,12 @@ def end_older_rounds(owner: Owner, reason: str, *, derived: bool, patience: Pati
         theirs = Owner.of(job)
         # Another Airflow may use the account, with the same DAGs and the same run ids: only this run's jobs, then.
         older = theirs is not None and theirs.same_run(owner) and theirs.try_number < owner.try_number
-        if theirs is None or not older or theirs.same_round(owner) or str(job.get("state")).lower() in _ENDING:
+        found = str(job["id"])
+        followed = found.lower() == job_id.lower()
+        if theirs is None or not older or followed or str(job.get("state")).lower() in _ENDING:
             continue
-        job_id = str(job["id"])
-        yield from terminate(job_id, reason, owner=theirs, created_at=job.get("creationTime"), patience=patience)
-        ended.append(job_id)
+        yield from terminate(found, reason, owner=theirs, created_at=job.get("creationTime"), patience=patience)
+        ended.append(found)
     return ended
 
 

@@ -8,6 +8,7 @@ else's and is left alone.
 from __future__ import annotations
 
 from datetime import timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -20,7 +21,7 @@ from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_
 from airflow_provider_jobmanager.errors import JobIdUsed, NotOurJob, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from airflow_provider_jobmanager.batch.calls import Flow, Json
@@ -87,14 +88,15 @@ def submit(
     in_doubt: bool = False,
     wait_for: WaitFor = "job",
     children_count: bool | None = None,
+    final_exit_codes: Collection[int] = (),
     about_to: Callable[[str], object] = str,
     patience: Patience | None = None,
 ) -> Flow[Submission]:
     """Run a job once in all tries of a round (:mod:`.ownership`).
 
     The first try creates it. A retry goes on with the job of an earlier try that still runs, takes the verdict of one
-    that ended well without anybody collecting it, and creates a new one when it ended badly. A Clear begins a new round
-    and finds nothing of the old one.
+    that ended well without anybody collecting it, or so that nothing is to be retried, and creates a new one when it
+    ended badly. A Clear begins a new round and finds nothing of the old one.
 
     Args:
         body: the request body; its metadata must hold the mark of ``owner``. Without an ``id`` a derived one is used.
@@ -104,6 +106,7 @@ def submit(
         in_doubt: whether this try may have submitted before.
         wait_for: the end of the ``"job"`` or of the ``"job_manager"`` alone decides how an earlier job ended.
         children_count: whether failed children make an otherwise succeeded job fail; None as in ``read_verdict``.
+        final_exit_codes: exit codes of the manager after which there is nothing to retry.
         about_to: told the id of each job before it is asked for, so that a kill in between knows what to look for.
         patience: how long to put up with a service that gives no usable answer.
 
@@ -115,6 +118,13 @@ def submit(
         ServiceUnavailable: no usable answer within the patience. The job may exist.
     """
     patience = patience or Patience()
+    worth_taking = partial(
+        _worth_taking,
+        wait_for=wait_for,
+        children_count=children_count,
+        final_exit_codes=final_exit_codes,
+        patience=patience,
+    )
     retry = owner.try_number > 1
     derived = not body.get("id")
     number = 1
@@ -124,7 +134,7 @@ def submit(
         # Only the newest counts: those before it ended badly, or it would not be there.
         newest = next(iter((yield from _jobs_of_round(owner, since, patience))), None)
         if newest is not None:
-            taken = yield from _worth_taking(newest, wait_for, patience, children_count=children_count)
+            taken = yield from worth_taking(newest)
             if taken is not None:
                 return taken
     while True:
@@ -136,10 +146,10 @@ def submit(
             return submission
         if theirs is None or not theirs.same_task(owner):
             raise NotOurJob(job_id, owner.differences(theirs))
-        if theirs.same_round(owner):
+        if owner.in_round(theirs):
             if theirs.try_number >= owner.try_number:
                 raise NotOurJob(job_id, owner.differences(theirs))
-            taken = yield from _worth_taking(submission.job, wait_for, patience, children_count=children_count)
+            taken = yield from worth_taking(submission.job)
             if taken is not None:
                 return taken
         if not derived:
@@ -191,9 +201,14 @@ def _found(job_id: str, patience: Patience) -> Flow[Submission | None]:
 
 
 def _worth_taking(
-    job: Json, wait_for: WaitFor, patience: Patience, *, children_count: bool | None
+    job: Json,
+    *,
+    wait_for: WaitFor,
+    children_count: bool | None,
+    final_exit_codes: Collection[int],
+    patience: Patience,
 ) -> Flow[Submission | None]:
-    """An earlier try's job, when it still runs or ended well; None when the work has to be done anew."""
+    """An earlier try's job, when it still runs or its end is one to keep; None when the work has to be done anew."""
     state = str(job.get("state")).lower()
     if state == "deleting":
         return None
@@ -201,7 +216,9 @@ def _worth_taking(
         str(job["id"]), job=job, wait_for=wait_for, children_count=children_count, patience=patience
     )
     if verdict is not None:
-        return Submission(job, adopted=True, verdict=verdict) if verdict.succeeded else None
+        by_manager = verdict.status == "failed" and verdict.failed_task is None
+        final = verdict.succeeded or (by_manager and verdict.exit_code in final_exit_codes)
+        return Submission(job, adopted=True, verdict=verdict) if final else None
     if state != "terminating":
         return Submission(job, adopted=True)
     # On its way out, perhaps for minutes while release tasks run. If its manager is what ended it, and did well,
@@ -235,6 +252,6 @@ def _jobs_of_round(owner: Owner, since: datetime | None, patience: Patience) -> 
     earlier = [
         (theirs.try_number, str(job.get("creationTime")), job)
         for theirs, job in marked
-        if theirs is not None and theirs.same_round(owner) and theirs.try_number < owner.try_number
+        if theirs is not None and owner.in_round(theirs) and theirs.try_number < owner.try_number
     ]
     return [job for *_, job in sorted(earlier, key=lambda found: found[:2], reverse=True)]

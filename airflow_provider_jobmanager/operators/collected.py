@@ -26,7 +26,7 @@ def keep(context: Context, owner: Owner, verdict: Verdict, value: Any, log: Any)
     store = context.get("task_state_store")
     if store is None:
         return True
-    kept = {"round": owner.job_id_prefix(), "verdict": verdict.as_dict(), "value": value}
+    kept = {"round": owner.job_id_prefix(), "try": owner.try_number, "verdict": verdict.as_dict(), "value": value}
     try:
         store.set(_KEY, kept)
     except Exception as error:  # noqa: BLE001 - whatever a state store backend raises, the task has succeeded
@@ -40,6 +40,9 @@ def kept(context: Context, owner: Owner) -> tuple[Verdict, Any] | None:
     store = context.get("task_state_store")
     found = None if store is None else store.get(_KEY)
     if not isinstance(found, dict) or found.get("round") != owner.job_id_prefix():
+        return None
+    by_try: Any = found["try"]
+    if by_try < owner.first_try:
         return None
     verdict: Any = found["verdict"]
     return Verdict.from_dict(verdict), found["value"]

@@ -13,7 +13,7 @@ from airflow.sdk.configuration import conf
 
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.stopping import out_of_time
+from airflow_provider_jobmanager.batch.stopping import BY_AIRFLOW, out_of_time
 from airflow_provider_jobmanager.batch.submitting import QUOTA_REACHED
 from airflow_provider_jobmanager.errors import ConfigurationError, JobTimedOut, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.links import job_manager as links
@@ -313,7 +313,7 @@ class AzureBatchJobManagerOperator(BaseOperator):
         run.job_id, run.created_at = str(event["job_id"]), event.get("created_at")
         verdict = verdict_of_event(event)
         run.manager_id = verdict.manager_id
-        if verdict.status == "timed_out" and run.may_stop:
+        if verdict.status == "timed_out" and verdict.reason.startswith(BY_AIRFLOW) and run.may_stop:
             run.stop("ran out of time")  # the trigger has said so already, unless the service did not hear it
         return self._finish(context, run, verdict, self._teller(run, event.get("told")))
 
@@ -397,11 +397,14 @@ class AzureBatchJobManagerOperator(BaseOperator):
         links.push(context["ti"], self.hook.account, run.job_id)
         if self.keep_logs is not None:
             where = address(unveil(self.keep_logs), Owner.of(submission.job) or run.owner)
-            context["ti"].xcom_push(key=links.KEPT_LOGS.xcom_key, value=where)
+            links.store(context["ti"], links.KEPT_LOGS.xcom_key, where)
 
     def _submit(self, context: Context, run: JobRun, queueing: Queueing) -> Submission:
         check_result_file(self.result_file)  # what a template came to, before there is a job
         given = given_id(self.job_id)
+        if given is not None and queueing.attempts:
+            # Templates may come to something else each time; the job that this try may have made has the first id.
+            given = self._recorded_job(context) or given
         body = request_body(self, run.owner, run.owner.job_id() if given is None else given)
         if given is None:
             del body["id"]  # which of the derived ids it is depends on what earlier tries left
@@ -526,12 +529,13 @@ class AzureBatchJobManagerOperator(BaseOperator):
         self.hook.account  # noqa: B018 - a kill must not have to ask Airflow for the connection
         return JobRun(
             hook=self.hook,
-            owner=owner_of(context),
+            owner=owner_of(context, self.retries),
             log=self.log,
             wait_for=self.wait_for,
             children_count=self._children_count,
             may_stop=self.on_kill_action == "terminate",
             out_of_sight=self.out_of_sight,
+            final_exit_codes=self._exit_codes.skip | self._exit_codes.fail,
         )
 
     def _teller(self, run: JobRun, told: Mapping[str, Any] | None = None) -> Teller:
@@ -560,9 +564,10 @@ class AzureBatchJobManagerOperator(BaseOperator):
         return plain(given)
 
 
-def owner_of(context: Context) -> Owner:
-    """The try that runs now."""
+def owner_of(context: Context, retries: int | None) -> Owner:
+    """The try that runs now, of a task with so many retries."""
     ti = context["ti"]
+    max_tries = int(getattr(ti, "max_tries", 0) or 0)
     return Owner(
         dag_id=ti.dag_id,
         task_id=ti.task_id,
@@ -570,8 +575,9 @@ def owner_of(context: Context) -> Owner:
         map_index=-1 if ti.map_index is None else ti.map_index,
         try_number=ti.try_number,
         ti_id=str(ti.id),
-        max_tries=int(getattr(ti, "max_tries", 0) or 0),
+        max_tries=max_tries,
         run_start=_moment(context["dag_run"].start_date),
+        first_try=max(1, max_tries - (retries or 0) + 1),
     )
 
 

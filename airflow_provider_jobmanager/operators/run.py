@@ -49,6 +49,7 @@ class JobRun:
         manager_id: id of the job manager task; empty while that is not known.
         may_stop: whether a killed task, or one out of time, ends its job.
         out_of_sight: seconds without any usable answer after which to stop waiting.
+        final_exit_codes: exit codes of the manager after which there is nothing to retry.
         deadline: when to stop waiting, seconds since the epoch, None for never.
         job_id: the job; empty while none was asked for.
         created_at: when it was created; None while that is not known.
@@ -64,6 +65,7 @@ class JobRun:
     manager_id: str = ""
     may_stop: bool = True
     out_of_sight: float = 3600.0
+    final_exit_codes: frozenset[int] = frozenset()
     deadline: float | None = None
     job_id: str = ""
     created_at: str | None = None
@@ -90,6 +92,7 @@ class JobRun:
                 in_doubt=in_doubt,
                 wait_for=self.wait_for,
                 children_count=self.children_count,
+                final_exit_codes=self.final_exit_codes,
                 about_to=self._about_to,
                 patience=Patience(self._seconds(_SUBMIT_SECONDS)),
             )
@@ -104,7 +107,7 @@ class JobRun:
         if submission.adopted and submission.verdict is None:
             self._take_over(submission.job, body["constraints"] if bounded else None)
         if self.may_stop and self.owner.try_number > 1:
-            self._end_older_rounds(derived=not body.get("id"))
+            self._end_left_behind(derived=not body.get("id"))
         return submission
 
     def glance(self) -> Verdict | None:
@@ -239,15 +242,15 @@ class JobRun:
         else:
             self.log.warning("Job %s is still %s and was not deleted.", self.job_id, state)
 
-    def _end_older_rounds(self, *, derived: bool) -> None:
-        reason = f"Airflow: {self.owner} came after a Clear"
+    def _end_left_behind(self, *, derived: bool) -> None:
+        reason = f"Airflow: {self.owner} follows {self.job_id}"
         try:
-            ended = self.hook.perform(stopping.end_older_rounds(self.owner, reason, derived=derived))
+            ended = self.hook.perform(stopping.end_left_behind(self.owner, self.job_id, reason, derived=derived))
         except JobManagerError as error:
-            self.log.warning("Jobs from before the Clear could not be looked for: %s", error)
+            self.log.warning("Jobs that earlier tries left behind could not be looked for: %s", error)
             return
         for job_id in ended:
-            self.log.info("Job %s from before the Clear still ran and was told to end.", job_id)
+            self.log.info("Job %s of an earlier try still ran and was told to end.", job_id)
 
     def _go_on(self) -> None:
         if self.killed:

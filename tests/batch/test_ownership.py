@@ -48,7 +48,7 @@ def test_all_tries_of_a_round_ask_for_the_same_ids() -> None:
     retry = evolve(OWNER, try_number=2, ti_id="0198-b")
 
     assert retry.job_id(1) == OWNER.job_id(1)
-    assert retry.same_round(OWNER)
+    assert retry.in_round(OWNER)
     assert not retry.same_try(OWNER)
 
 

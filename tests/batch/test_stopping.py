@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.stopping import end_older_rounds, remove, stop_at_deadline, terminate
+from airflow_provider_jobmanager.batch.stopping import end_left_behind, remove, stop_at_deadline, terminate
 from airflow_provider_jobmanager.errors import NotOurJob, ServiceRefused, ServiceUnavailable
 from tests.batch.fake_service import Conversation, FakeService, perform
 
@@ -147,8 +147,8 @@ def test_after_a_clear_only_the_jobs_from_before_it_are_ended() -> None:
         service._create({"id": owner.job_id(), "metadata": owner.metadata()})
     service._create({"id": f"{OWNER.job_id_stem()}x", "metadata": []})
 
-    ended = perform(end_older_rounds(cleared, "cleared", derived=True), service)
+    ended = perform(end_left_behind(cleared, cleared.job_id(), "cleared", derived=True), service)
 
     assert ended == [OWNER.job_id()]
     assert len(service.active) == len(kept) + 1
-    assert perform(end_older_rounds(cleared, "cleared", derived=False), service) == []
+    assert perform(end_left_behind(cleared, cleared.job_id(), "cleared", derived=False), service) == []

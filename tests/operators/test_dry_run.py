@@ -112,5 +112,5 @@ def test_a_dry_run_before_rendering_prints_the_templates(capsys: pytest.CaptureF
     assert "hidden" not in printed
 
     operator.command_line = ""
-    with pytest.raises(PayloadError, match="command_line: must not be empty"):
+    with pytest.raises(PayloadError, match="command_line: must not be blank"):
         operator.dry_run()

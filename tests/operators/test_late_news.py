@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_jobmanager.errors import JobTimedOut
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from airflow_provider_jobmanager.triggers.quota import AzureBatchQuotaTrigger
 from tests.operators.legs import deferred
+from tests.tell.working import Lines, operator
+from tests.waiting import until
 
 if TYPE_CHECKING:
+    from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
     from airflow_provider_jobmanager.local import LocalBatch
 
 ANOTHER = {"job_id": "another", "status": "failed", "exit_code": 1}
@@ -69,3 +74,23 @@ def test_the_deadline_stays_where_it_was(context: Any) -> None:
     deferred("execute", context, timeout=600)
     again = deferred("execute_complete", context, event=ANOTHER, timeout=600).trigger
     assert again.deadline == began.timestamp() + 600
+
+
+def test_a_job_that_ended_on_its_own_is_not_said_to_have_been_told_to(
+    local_batch: LocalBatch, context: Any, hook: AzureBatchJobManagerHook
+) -> None:
+    said: list[str] = []
+    logger = logging.getLogger("late news")
+    logger.addHandler(Lines(said))
+    options = {"job": {"constraints": {"max_wall_clock_time": "PT1S"}}, "run_exclusive": False}
+    job_id = deferred("execute", context, **options).trigger.job_id
+    verdict = until(lambda: hook.get_verdict(job_id))
+    task = operator(command_line="/bin/sleep 60", deferrable=True)
+    task._log = task._cached_logger = logger
+    logger.setLevel(logging.INFO)
+    with pytest.raises(JobTimedOut):
+        task.execute_complete(context, verdict.as_dict())
+    task.hook.client.close()
+    assert any("MaxWallClockTimeExpiry" in line for line in said)
+    assert not any("was told to end" in line for line in said)
+    assert not any(entry.operation == "terminate_job" for entry in local_batch.journal)

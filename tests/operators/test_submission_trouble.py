@@ -56,6 +56,20 @@ def test_a_service_that_is_away_is_waited_for_without_a_worker(
 
 
 @pytest.mark.usefixtures("away")
+def test_an_id_that_its_template_makes_anew_each_time_makes_no_second_job(
+    local_batch: LocalBatch, context: Any, hook: AzureBatchJobManagerHook
+) -> None:
+    """Such as ``nightly-{{ macros.uuid.uuid4() }}``: rendered again in each leg of a try."""
+    waiting = deferred("execute", context, job_id="nightly-1f0c")
+    local_batch.faults.clear()
+    event = {"queueing": waiting.trigger.queueing}
+    assert deferred("execute_again", context, job_id="nightly-77ab", event=event).trigger.job_id == "nightly-1f0c"
+    late = {"job_id": "another", "status": "failed"}
+    assert deferred("execute_complete", context, job_id="nightly-c2d4", event=late).trigger.job_id == "nightly-1f0c"
+    assert jobs(hook) == [("nightly-1f0c", "active")]
+
+
+@pytest.mark.usefixtures("away")
 def test_a_service_that_stays_away_ends_the_task_which_says_that_a_job_may_run(
     local_batch: LocalBatch, context: Any, xcoms: dict[str, Any], hook: AzureBatchJobManagerHook
 ) -> None:

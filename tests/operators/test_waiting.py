@@ -165,7 +165,7 @@ def test_another_airflow_with_the_same_dag_and_run_keeps_its_job() -> None:
     for owner in (theirs, before):
         submit(owner.job_id(), "sleep 60", metadata=owner.metadata())
     cleared = evolve(before, try_number=2, max_tries=1)
-    ended = hook.perform(stopping.end_older_rounds(cleared, "a Clear", derived=True))
+    ended = hook.perform(stopping.end_left_behind(cleared, cleared.job_id(), "a Clear", derived=True))
     assert ended == [before.job_id()]
     assert hook.get_job(theirs.job_id())["state"] == "active"
     hook.client.close()

@@ -57,7 +57,8 @@ class Lines(logging.Handler):
 
 
 def operator(**arguments: Any) -> AzureBatchJobManagerOperator:
-    settings = {"task_id": "work", "pool_id": "local", "deferrable": False, "poll_interval": 0.1} | arguments
+    settings = {"task_id": "work", "pool_id": "local", "deferrable": False, "poll_interval": 0.1, "retries": 3}
+    settings |= arguments
     if "auto_pool" in arguments:
         del settings["pool_id"]
     return AzureBatchJobManagerOperator(**settings)
