@@ -13,20 +13,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import literal
 from airflow.sdk.log import mask_secret
 from attrs import define, field
 
 from airflow_provider_jobmanager.batch.model import plain
 from airflow_provider_jobmanager.batch.secrets import redact, secret_values
-from airflow_provider_jobmanager.batch.values import plain_data
+from airflow_provider_jobmanager.batch.values import plain_data, templated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_LITERAL = type(literal(None))
+
+
+class Verbatim(str):
+    """A text that was given as ``airflow.sdk.literal``: what looks like a template in it is none."""
+
+    __slots__ = ()
+
 
 @define(eq=False)
 class Veiled:
-    """A text with a secret in it, which everybody but the request sees masked.
+    """A text with a secret in it, which everybody but the request sees masked; or one that is not to be rendered.
 
     Airflow renders it as any text: it has ``template_fields``.
 
@@ -37,7 +46,11 @@ class Veiled:
 
     value: Any = field(repr=False)
     shown: str
-    template_fields: Sequence[str] = field(default=("value",), init=False, repr=False)
+    template_fields: Sequence[str] = field(init=False, repr=False)
+
+    @template_fields.default
+    def _to_render(self) -> Sequence[str]:
+        return () if isinstance(self.value, Verbatim) else ("value",)
 
     def serialize(self) -> str:
         """What Airflow stores and shows."""
@@ -82,8 +95,10 @@ def veiled(arguments: Mapping[str, Any], *, parse_time: bool = False) -> dict[st
         arguments: by name; also such as are veiled already.
         parse_time: as for :func:`register`.
     """
-    given = {name: plain(unveil(value)) for name, value in arguments.items()}
+    given = {name: unveil(plain(value)) for name, value in arguments.items()}
     secrets = register(*given.values(), parse_time=parse_time)
+    if parse_time and _holds_verbatim(given):
+        secrets += register(_without_templates(given))
     return {name: _veil(value, redact(value, known=secrets)) for name, value in given.items()}
 
 
@@ -113,11 +128,36 @@ def unveil(value: Any) -> Any:
     """The payload as it is, whatever was veiled in it."""
     if isinstance(value, (Veiled, VeiledName)):
         return value.value
+    if isinstance(value, _LITERAL):
+        return _verbatim(plain(value.value))
     if isinstance(value, dict):
         return {unveil(key): unveil(item) for key, item in value.items()}
     if isinstance(value, list):
         return [unveil(item) for item in value]
     return value
+
+
+def _verbatim(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _verbatim(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_verbatim(item) for item in value]
+    return Verbatim(value) if isinstance(value, str) else value
+
+
+def _holds_verbatim(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_holds_verbatim, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Verbatim)
+
+
+def _without_templates(value: Any) -> Any:
+    """What is as it will be sent: a template, of which nothing is known yet, is left out."""
+    if isinstance(value, dict):
+        return {key: _without_templates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_templates(item) for item in value]
+    return None if templated(value) and not isinstance(value, Verbatim) else value
 
 
 def _renewed(value: Any) -> Any:
@@ -136,6 +176,8 @@ def _veil(value: Any, shown: Any) -> Any:
         return {_veil_name(key, name): _veil(item, other) for (key, item), (name, other) in pairs}
     if isinstance(value, list):
         return [_veil(item, other) for item, other in zip(value, shown, strict=True)]
+    if isinstance(value, Verbatim):
+        return Veiled(value, str(shown))
     if value == shown or not plain_data(value):
         return value  # what Airflow has yet to resolve (an XComArg) is no secret, and must stay what it is
     return Veiled(value, str(shown))

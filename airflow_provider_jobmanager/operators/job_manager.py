@@ -21,6 +21,7 @@ from airflow_provider_jobmanager.masking import protect, renew, unveil, veiled
 from airflow_provider_jobmanager.operators import collected
 from airflow_provider_jobmanager.operators.checks import check_arguments, check_mapped, warn_of_token
 from airflow_provider_jobmanager.operators.kept_logs import address
+from airflow_provider_jobmanager.operators.names import with_names_rendered
 from airflow_provider_jobmanager.operators.outcome import (
     ExitCodes,
     is_news_of,
@@ -273,6 +274,16 @@ class AzureBatchJobManagerOperator(BaseOperator):
             raise
         warn_of_token(made.kwargs["task_id"], kwargs.get("authentication_token_settings"), stacklevel=2)
         return made
+
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Environment | None = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render as any operator does, and the names of mappings too."""
+
+        def render(given: Any) -> Any:
+            return super(AzureBatchJobManagerOperator, self).render_template(given, context, jinja_env, seen_oids)
+
+        return with_names_rendered(content, render(content), render)
 
     def _do_render_template_fields(
         self,

@@ -230,6 +230,7 @@ def test_plain_leaves_what_airflow_knows() -> None:
         "sdk": sdk.ResourceFile(http_url="u", file_path="f"),
         "enum": sdk.ElevationLevel.ADMIN,
         "kept": (timedelta(1), 1, 1.5, None, True, later, "{{ x }}"),
+        "sequence": range(2),
         sdk.ElevationLevel.ADMIN: PurePosixPath("/a/b"),
     }
     assert plain(given) == {
@@ -237,6 +238,7 @@ def test_plain_leaves_what_airflow_knows() -> None:
         "sdk": {"httpUrl": "u", "filePath": "f"},
         "enum": "admin",
         "kept": [timedelta(1), 1, 1.5, None, True, later, "{{ x }}"],
+        "sequence": [0, 1],
         "admin": "/a/b",
     }
     assert {type(text) for text in (plain(given)["enum"], [*plain(given)][-1])} == {str}

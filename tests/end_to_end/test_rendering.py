@@ -56,6 +56,21 @@ with DAG(
         deferrable=False,
         poll_interval=0.2,
     )
+
+
+    @task
+    def setting(number):
+        return {{"name": f"PART_{{number}}", "value": f"planted-{{number}}", "secret": True}}
+
+    AzureBatchJobManagerOperator(
+        task_id="gathered",
+        command_line="/bin/echo planted-1",
+        pool_id="local",
+        environment_settings=setting.expand(number=[1, 2]),
+        job={{"metadata": {{"{{{{ params.region }}}}": "of {{{{ params.region }}}}"}}}},
+        deferrable=False,
+        poll_interval=0.2,
+    )
     AzureBatchJobManagerOperator.partial(
         task_id="mapped", pool_id="local", job_manager_id="{{{{ params.region }}}}", deferrable=False, poll_interval=0.2
     ).expand(
@@ -93,6 +108,17 @@ def test_what_was_rendered_is_what_was_sent_and_what_the_ui_shows(
     assert shown["command_line"] == manager["commandLine"]
     assert shown["environment_settings"][0] == {"name": "REGION", "value": "south"}
     assert shown["job"]["priority"] == 7
+
+    # What a mapped task brings is no list until it is looked at.
+    job = get_job(airflow.api.xcoms(dag_id, run_id, "gathered")["job_id"])
+    parts = [{"name": "PART_1", "value": "planted-1"}, {"name": "PART_2", "value": "planted-2"}]
+    assert job["jobManagerTask"]["environmentSettings"] == parts
+    assert {"name": "south", "value": "of south"} in job["metadata"]
+    shown = airflow.api.task_instance(dag_id, run_id, "gathered").rendered
+    assert shown["environment_settings"] == [
+        {"name": f"PART_{number}", "value": "***", "secret": True} for number in (1, 2)
+    ]
+    assert shown["command_line"] == "/bin/echo ***"
 
     jobs = {index: airflow.api.xcoms(dag_id, run_id, "mapped", map_index=index)["job_id"] for index in range(3)}
     assert len(set(jobs.values())) == 3
