@@ -387,6 +387,7 @@ class Jobs:
         self._over(job)
 
     def _over(self, job: Job) -> None:
+        self.engine.scheduling.preparation.give_up(job)
         if job.schedule is not None:
             self.engine.schedules.job_over(job.schedule)
         self._drop_auto_pool(job)

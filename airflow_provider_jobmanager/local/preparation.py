@@ -64,8 +64,7 @@ class Preparation:
             release = self._info(job, node_id, "release")
             if preparation is not None and preparation["state"] == "running":
                 run = Run("preparation", job.key, node_id, entry["attempt"], job.seq)
-                self._given_up.add(run)
-                self.engine.kill(run)
+                self._give_up(run)
                 busy.append(node_id)
             elif "jobReleaseTask" in job.doc and release is None:
                 self._run("release", job, node, retry_count=0)
@@ -74,11 +73,20 @@ class Preparation:
                 busy.append(node_id)
         return busy
 
+    def give_up(self, job: Job) -> None:
+        """End what still runs for a job that is over: one that was ended by force waited for no node."""
+        for node_id, entry in list(job.prepared.items()):
+            for kind in PART:
+                info = self._info(job, node_id, kind)
+                if info is not None and info["state"] == "running":
+                    self._give_up(Run(kind, job.key, node_id, entry["attempt"], job.seq))
+
     def over(self, run: Run, outcome: Outcome) -> None:
         """A preparation or a release is over on a node."""
         job = self.store.jobs.get(run.owner)
         entry = job.prepared.get(run.name) if job else None
         if job is None or entry is None or (entry["attempt"], job.seq) != (run.attempt, run.seq):
+            self._let_go(run)
             return
         info = entry[f"{PART[run.kind]}ExecutionInfo"]
         node = self.engine.nodes.find(entry["poolId"], run.name)
@@ -88,8 +96,7 @@ class Preparation:
             failed = EXIT_CODE
         if failed is EXIT_CODE and node is not None and run not in self._given_up and self._retry(run, job, node, info):
             return
-        self._timed_out.discard(run)
-        self._given_up.discard(run)
+        self._let_go(run)
         self._conclude(job, run.name, run.kind, outcome, failed)
         self.store.save(job)
         if run.kind == "preparation" and node is not None:
@@ -122,8 +129,7 @@ class Preparation:
         if release.get("state") == "running":
             del entry["jobReleaseTaskExecutionInfo"]
         for run in runs:
-            self._timed_out.discard(run)
-            self._given_up.discard(run)
+            self._let_go(run)
             self.engine.kill(run)
         self.store.save(job)
         self.engine.at(self.engine.now(), self.engine.jobs.progress, job)
@@ -203,6 +209,14 @@ class Preparation:
         if entry is not None and entry["attempt"] == run.attempt and info.get("state") == "running":
             self._timed_out.add(run)
             self.engine.kill(run)
+
+    def _give_up(self, run: Run) -> None:
+        self._given_up.add(run)
+        self.engine.kill(run)
+
+    def _let_go(self, run: Run) -> None:
+        self._timed_out.discard(run)
+        self._given_up.discard(run)
 
     @staticmethod
     def _info(job: Job, node_id: str, kind: str) -> Doc | None:

@@ -144,6 +144,29 @@ def test_force_waits_for_no_node(account: Account):
     assert not [run for run in account.commands.running if run.kind == "release"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "way"), [("preparation", "terminate"), ("preparation", "delete"), ("release", "delete")]
+)
+def test_force_leaves_nothing_running_and_begins_nothing_more(account: Account, kind: str, way: str):
+    again = {"commandLine": "prepare", "constraints": {"maxTaskRetryCount": -1}}
+    job = account.managed(jobPreparationTask=again, jobReleaseTask={"commandLine": "release"})
+    if kind == "release":
+        account.commands.end(part(account, "preparation"), 0)
+        account.end(account.task(job), 0)
+        account.pass_time()
+    run, begun = part(account, kind), len(account.commands.begun)
+    with account.turn():
+        if way == "terminate":
+            account.engine.jobs.terminate(job, None, force=True)
+        else:
+            account.engine.jobs.delete(job, force=True)
+    account.pass_time()
+    assert (account.commands.running, len(account.commands.begun)) == ({}, begun)
+    assert job.prepared[run.name]["jobPreparationTaskExecutionInfo"]["retryCount"] == 0
+    preparation = account.engine.scheduling.preparation
+    assert (preparation._given_up, preparation._timed_out) == (set(), set())
+
+
 # -- nodes that boot or go --------------------------------------------------------------------------------------------
 
 
