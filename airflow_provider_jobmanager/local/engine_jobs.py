@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import autoscale, bodies, documents, errors, formats
 from airflow_provider_jobmanager.local.launches import failure
-from airflow_provider_jobmanager.local.machines import JOB, touch
+from airflow_provider_jobmanager.local.machines import JOB, settled, touch
 from airflow_provider_jobmanager.local.records import Job
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Jobs:
         now = self.engine.now()
         if self.store.jobs.get(job.key) is not job or job.state not in JOB.passing:
             return
-        if formats.parse_timestamp(job.doc["stateTransitionTime"]) + SETTLE > now:
+        if not settled(job.doc["stateTransitionTime"], SETTLE, now):
             return  # its own timer will come
         waiting = self.engine.scheduling.holding(job)
         if job.state == "disabling":

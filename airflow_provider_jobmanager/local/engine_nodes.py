@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_jobmanager.local import bodies, errors, formats, usage
 from airflow_provider_jobmanager.local.engine_tasks import EXIT_CODE
 from airflow_provider_jobmanager.local.launches import Run
-from airflow_provider_jobmanager.local.machines import NODE
+from airflow_provider_jobmanager.local.machines import NODE, settled
 from airflow_provider_jobmanager.local.records import Node
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Nodes:
             self.store.save(node)
         if node.state not in ("rebooting", "reimaging", "leavingpool"):
             return
-        if formats.parse_timestamp(node.doc["stateTransitionTime"]) + SETTLE > now:
+        if not settled(node.doc["stateTransitionTime"], SETTLE, now):
             return  # its own timer will come
         if node.state == "leavingpool":
             self._forget(pool, node)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.local import autoscale, bodies, documents, errors, formats
-from airflow_provider_jobmanager.local.machines import POOL, touch
+from airflow_provider_jobmanager.local.machines import POOL, settled, touch
 from airflow_provider_jobmanager.local.records import Pool
 from airflow_provider_jobmanager.local.settings import DEFAULT_POOL
 
@@ -196,9 +196,10 @@ class Pools:
                 self.engine.scaling.forget(pool)
                 self.store.remove(pool)
             return
-        changed = formats.parse_timestamp(pool.doc["allocationStateTransitionTime"])
-        if pool.doc["allocationState"] == "steady" or changed + SETTLE > self.engine.now():
+        if pool.doc["allocationState"] == "steady":
             return
+        if not settled(pool.doc["allocationStateTransitionTime"], SETTLE, self.engine.now()):
+            return  # its own timer will come
         if pool.doc["allocationState"] == "resizing":
             self._add_missing(pool)
             if leaving:

@@ -94,6 +94,19 @@ def touch(doc: dict[str, Any], now: datetime) -> None:
     doc["eTag"] = formats.etag(now)
 
 
+def settled(since: str, settle: timedelta, now: datetime) -> bool:
+    """Whether a passing state has lasted as long as it must.
+
+    One that began at a moment which is still to come has: an earlier life of the service had its clock ahead.
+
+    Args:
+        since: when the state began, as on the wire.
+        settle: how long it must last.
+        now: the service's time.
+    """
+    return not timedelta() <= now - formats.parse_timestamp(since) < settle
+
+
 _MOMENT = timedelta(microseconds=1)
 _ENDABLE_JOB = ("active", "disabling", "disabled")
 

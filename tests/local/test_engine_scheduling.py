@@ -296,3 +296,50 @@ def test_a_restart_is_a_reboot_of_all_nodes(tmp_path: Path):
     assert after.running() == ["child", "manager"]
     after.pass_time(3700)
     assert after.engine.jobs.get("job").doc["executionInfo"]["terminateReason"] == "MaxWallClockTimeExpiry"
+
+
+def test_nothing_stays_in_a_passing_state_after_a_restart_whose_clock_is_behind(tmp_path: Path):
+    def states(account: Account) -> dict[str, list[str]]:
+        store = account.engine.store
+        return {
+            "jobs": [job.state for job in store.jobs],
+            "pools": [f"{pool.id} {pool.state} {pool.doc['allocationState']}" for pool in store.pools],
+            "nodes": [node.state for pool in store.pools for node in store.nodes(pool.key)],
+        }
+
+    database = tmp_path / "state.sqlite3"
+    before = Account(tmp_path / "nodes", database=database, nodes=1)
+    before.pass_time(3600)
+    disabled, released = before.create("disabled"), before.create("released", **PREPARED)
+    before.add(disabled, "task")
+    task = before.add(released, "task")
+    before.commands.end(part(before, "preparation"), 0)
+    before.end(task)
+    with before.turn():
+        for name in ("gone", "resized"):
+            before.engine.pools.create({"id": name, "vmSize": "s", "targetDedicatedNodes": 1})
+        before.engine.jobs.terminate(released, None)
+        before.engine.jobs.disable(disabled, {"disableTasks": "wait"})
+    before.pass_time()
+    assert part(before, "release")
+    with before.turn():
+        before.engine.pools.delete(before.engine.pools.get("gone"))
+        resized = before.engine.pools.get("resized")
+        before.engine.nodes.reboot(next(iter(before.engine.store.nodes("resized"))), {})
+        before.engine.pools.resize(resized, {"targetDedicatedNodes": 2})
+    assert states(before) == {
+        "jobs": ["disabling", "terminating"],
+        "pools": ["gone deleting steady", "local active steady", "resized active resizing"],
+        "nodes": ["leavingpool", "running", "rebooting"],
+    }
+    before.engine.store.close()
+    after = Account(tmp_path / "nodes", database=database, nodes=1)
+    after.pass_time()
+    after.commands.end(part(after, "release"), 0)
+    after.pass_time()
+    assert states(after) == {
+        "jobs": ["disabled", "completed"],
+        "pools": ["local active steady", "resized active steady"],
+        "nodes": ["idle", "idle", "idle"],
+    }
+    after.engine.store.close()
