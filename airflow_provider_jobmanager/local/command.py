@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until SIGINT or SIGTERM; prints the Airflow connection to use once it listens."""
+    """Serves until SIGINT, SIGTERM or SIGHUP; prints the Airflow connection to use once it listens."""
     try:
         settings = Settings(
             host=arguments.host,

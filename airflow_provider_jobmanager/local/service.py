@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -280,7 +280,9 @@ class LocalBatch:
 
 
 def serve(settings: Settings, say: Callable[[str], Any] = print) -> None:
-    """Run a local Batch service until SIGINT or SIGTERM, and stop it with its tasks then.
+    """Run a local Batch service until SIGINT, SIGTERM or SIGHUP, and stop it with its tasks then.
+
+    SIGHUP, which a terminal that is closed sends, is ignored where it was when this began, as under ``nohup``.
 
     Args:
         settings: how to set it up.
@@ -297,14 +299,16 @@ async def _serve(settings: Settings, say: Callable[[str], Any]) -> None:
     # Any thread may be given the signal. A loop hears of it nevertheless, through the descriptor that wakes it; the
     # wait of a threading.Event does not when it was another thread.
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, ended.set)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if name != signal.SIGHUP or signal.getsignal(name) is not signal.SIG_IGN:
+            loop.add_signal_handler(name, ended.set)
     with LocalBatch(settings) as batch:
         say(f"{CONNECTION_VARIABLE}='{batch.connection_json()}'")
         if batch.certificate is not None:
             say(f"REQUESTS_CA_BUNDLE='{batch.certificate}'")
         await ended.wait()
-        say("Stopping, and ending all tasks.")
+        with suppress(OSError):  # the terminal may be gone
+            say("Stopping, and ending all tasks.")
 
 
 class _Server(uvicorn.Server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -39,6 +40,30 @@ def say(line):
         threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
 
 serve(Settings(port=0, state_dir=Path(sys.argv[1])), say)
+"""
+# As under nohup.
+HANGUP_IGNORED = """
+import os, signal, sys
+from pathlib import Path
+from airflow_provider_jobmanager.local import Settings, serve
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+def say(line):
+    if line.startswith("AIRFLOW"):
+        print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+serve(Settings(port=0, state_dir=Path(sys.argv[1])), say)
+"""
+# It leads a session whose terminal is its standard output.
+IN_A_TERMINAL = """
+import fcntl, sys, termios
+from pathlib import Path
+from airflow_provider_jobmanager.local import Settings, serve
+
+fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+serve(Settings(port=0, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
 """
 PREFIX = "AIRFLOW_CONN_AZURE_BATCH_DEFAULT='"
 
@@ -91,7 +116,7 @@ def create(service: Process, job_id: str, **settings: Any) -> None:
     service.client.create_job(sdk.BatchJobCreateOptions(id=job_id, pool_info=pool, **settings))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_cleanly_with_all_its_tasks(start, tmp_path: Path, how: int):
     service, pids = start(), tmp_path / "pids"
     create(service, "job", job_manager_task=manager(pids, "wait"))
@@ -103,6 +128,23 @@ def test_it_stops_cleanly_with_all_its_tasks(start, tmp_path: Path, how: int):
 def test_it_stops_when_the_signal_reaches_another_of_its_threads(tmp_path: Path):
     told = [sys.executable, "-W", "ignore", "-c", TOLD_IN_ANOTHER_THREAD, str(tmp_path)]
     assert subprocess.run(told, timeout=60, check=False).returncode == 0
+
+
+def test_it_goes_on_without_its_terminal_where_that_is_wanted(tmp_path: Path):
+    told = [sys.executable, "-W", "ignore", "-c", HANGUP_IGNORED, str(tmp_path)]
+    done = subprocess.run(told, timeout=60, check=False, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
+def test_it_stops_cleanly_when_its_terminal_is_closed(tmp_path: Path):
+    ours, theirs = pty.openpty()
+    told = [sys.executable, "-W", "ignore", "-c", IN_A_TERMINAL, str(tmp_path)]
+    with subprocess.Popen(told, stdout=theirs, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        os.close(theirs)
+        with os.fdopen(ours) as terminal:
+            assert terminal.readline().startswith(PREFIX)  # it listens
+        said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (0, "")
 
 
 def test_a_kill_loses_nothing_and_its_tasks_run_again(start, tmp_path: Path):
