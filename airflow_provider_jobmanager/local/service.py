@@ -203,7 +203,7 @@ class LocalBatch:
             stack.callback(shutil.rmtree, root, ignore_errors=True)
             return root
         try:
-            self.settings.state_dir.mkdir(parents=True, exist_ok=True)
+            self.settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SettingsError(
                 f"state_dir {str(self.settings.state_dir)!r} can't be made: {error.strerror}."
@@ -347,7 +347,7 @@ def _listen(settings: Settings) -> socket.socket:
 def _open_store(path: Path | None) -> Store:
     try:
         return Store(path)
-    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
         raise SettingsError(
             f"{str(path)!r} can't be read as the state of a local Batch service: {error}. Use another state_dir, "
             "or remove that file to begin anew."

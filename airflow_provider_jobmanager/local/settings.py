@@ -39,8 +39,8 @@ class Settings:
         port: port to listen on; 0 takes a free one.
         account: account name that signatures must carry.
         key: account key, base64 of 64 bytes. The default is known to everybody and no secret.
-        state_dir: directory that state and task directories live in and outlive the service; None: a temporary one,
-            gone at the end.
+        state_dir: directory that state and task directories live in and outlive the service; made for its owner alone
+            when it is not there. None: a temporary one, gone at the end.
         nodes: nodes of the default pool ``local``.
         slots_per_node: task slots of each of them.
         node_quota: nodes that all pools together may have.

@@ -3,13 +3,16 @@
 Records live in memory in the order of their ids, as lists are answered; a change is written through to SQLite in one
 transaction per request, with a write-ahead log. When :meth:`Store.commit` returns, the change outlives the process,
 however it ends; it is not waited for the disk itself (``synchronous=NORMAL``), which would double what a request takes
-and only matters when the machine loses its power. The file is whole even then.
+and only matters when the machine loses its power. The file is whole even then. It is its owner's alone: what it keeps
+of jobs, such as the variables of their tasks, may be secret.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_jobmanager.local.records import KINDS, Job, Node, Pool, Record, Schedule, Task
@@ -185,6 +188,10 @@ class Store:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    # SQLite itself goes by the umask, and gives the files beside this one its mode. One that is there is not opened
+    # here: closing it would let go of the locks that SQLite holds on it in this process.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     # The engine's lock guards it: requests and the threads that wait for processes write in turn.
     disk = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:

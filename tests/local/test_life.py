@@ -190,6 +190,20 @@ def test_a_state_directory_that_can_not_be_written_to(tmp_path: Path):
         LocalBatch(Settings(port=0, state_dir=tmp_path)).start()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_kept_is_its_owner_s_alone(tmp_path: Path, there: bool):
+    state, before = tmp_path / "state", os.umask(0o022)
+    try:
+        if there:
+            state.mkdir()
+        with LocalBatch(Settings(port=0, state_dir=state)):
+            files = [state / f"state.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")]
+            assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+            assert state.stat().st_mode & 0o777 == (0o755 if there else 0o700)
+    finally:
+        os.umask(before)
+
+
 def test_a_state_directory_says_when_it_keeps_the_pool_that_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with LocalBatch(Settings(port=0, state_dir=tmp_path, nodes=3)):
         pass
