@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from airflow_provider_jobmanager.local.auth import Asking, Authenticator, Identi
 from airflow_provider_jobmanager.local.control import PREFIX, Control
 from airflow_provider_jobmanager.local.exchange import Answer, Exchange
 from airflow_provider_jobmanager.local.faults import Faults, FaultStage
+from airflow_provider_jobmanager.local.settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +43,7 @@ MAX_BODY = 1_048_576
 MAX_DEPTH = 100
 JOURNAL_LENGTH = 10_000
 
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
 _CHUNKED = frozenset({200, 201, 202})
 
 
@@ -108,8 +111,8 @@ class Service:
         faults.look_back = self._look_back
         self.control = Control(self) if engine.settings.control else None
         self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
-        self.stages = (self._version, self._authenticate, self._find, self._body)
-        self.control_stages = (self._authenticate, self._account_only, self._body)
+        self.stages = (self._host, self._version, self._authenticate, self._find, self._body)
+        self.control_stages = (self._host, self._authenticate, self._account_only, self._body)
         self.app: ASGIApp = FaultStage(self._serve, faults, self._refuse, _operation_name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,6 +155,19 @@ class Service:
             return self.engine.store.copy()
 
     # -- stages -------------------------------------------------------------------------------------------------------
+
+    async def _host(self, state: State) -> None:
+        """Keep pages of the web out whose name was made to lead to this machine (DNS rebinding).
+
+        The default key is known to them, too. What they can't do is to send another name than theirs.
+        """
+        if self.engine.settings.allow_remote:
+            return
+        for host in state.request.headers.getlist("host"):
+            if not _is_own_name(host):
+                reason = "Other names than localhost and addresses of loopback need a service that allows remote access"
+                values = {"HeaderName": "Host", "HeaderValue": host, "Reason": reason}
+                raise errors.refuse("InvalidHeaderValue", values=values)
 
     async def _version(self, state: State) -> None:
         version = state.query.get("api-version")
@@ -309,6 +325,15 @@ class _Plain(Response):
             self.raw_headers.append((b"content-length", b"0"))
         if chunked and "content-length" not in {name.lower() for name in headers}:
             self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
+
+
+def _is_own_name(host: str) -> bool:
+    """Whether a ``Host`` header, with or without a port, can only mean the machine that it comes from."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = (found["address"] or found["name"]).lower().removesuffix(".")
+    return name.endswith(".localhost") or is_loopback(name)
 
 
 def _raw_path(scope: Scope) -> str:

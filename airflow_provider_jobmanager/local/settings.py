@@ -74,7 +74,7 @@ class Settings:
     task_path: str = TASK_PATH
 
     def __attrs_post_init__(self) -> None:
-        if not self.allow_remote and not _is_loopback(self.host):
+        if not self.allow_remote and not is_loopback(self.host):
             raise SettingsError(
                 f"host {self.host!r} can be reached by other machines, and whoever reaches this service can run "
                 "commands here. Use 127.0.0.1, or allow remote access in so many words (allow_remote, --allow-remote)."
@@ -93,7 +93,8 @@ class Settings:
             raise SettingsError("key must not be empty.")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address leads to the machine itself, from wherever it is asked."""
     if host == "localhost":
         return True
     try:
