@@ -67,8 +67,8 @@ class Container:
         words: the task's command.
 
     Attributes:
-        command: runs the task's command in its container. The node's root directory is mounted at its own path, so that
-            the paths of the environment hold inside.
+        command: runs the task's command in its container. The node's root directory is mounted at its own path, and so
+            is what else must be readable, so that the paths of the environment hold inside.
         environment: of that command.
         descriptors: what it has to inherit.
 
@@ -110,6 +110,7 @@ class Container:
             *("--label", f"{LABEL}={Path(root).parent}"),
             "--init",
             *("--volume", f"{root}:{root}"),
+            *(part for path in launch.readable for part in ("--volume", f"{path}:{path}:ro")),
             *(("--workdir", launch.environment["AZ_BATCH_TASK_WORKING_DIR"]) if inside else ()),
             *("--env-file", f"/dev/fd/{self._variables.fileno()}"),
             *(part for name in by_name for part in ("--env", name)),

@@ -57,6 +57,7 @@ class Engine:
 
     Attributes:
         account_url: where the service listens, for the environment of tasks.
+        certificate: in HTTPS mode, the file that tasks are given to trust; None without TLS.
         token: gives the bearer token of a job, for the environment of its tasks.
     """
 
@@ -69,6 +70,7 @@ class Engine:
         self.root = root
         self.clock = clock or Clock()
         self.account_url = ""
+        self.certificate: Path | None = None
         self.token: Callable[[Job], str] = lambda _job: ""
         self.changed = threading.Condition(threading.RLock())
         self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []

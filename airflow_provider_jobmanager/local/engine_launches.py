@@ -122,10 +122,12 @@ class Launches:
         task_id: str | None = None,
         **extra: Any,
     ) -> Launch:
+        certificate = self.engine.certificate
         common = job.doc.get("commonEnvironmentSettings", ()) if job else ()
         values = environment.variables(
             account=self.engine.settings.account,
             account_url=self.engine.account_url,
+            certificate=certificate,
             pool=self.engine.nodes.pool_id(node),
             node=node.id,
             dedicated=node.dedicated,
@@ -145,4 +147,5 @@ class Launches:
             settings.get("resourceFiles", ()),
             settings.get("outputFiles", ()),
             settings.get("containerSettings"),
+            [certificate] if certificate else (),
         )

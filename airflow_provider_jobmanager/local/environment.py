@@ -3,7 +3,7 @@
 Both as learn.microsoft.com has them (*Azure Batch compute node environment variables*, *Files and directories in Azure
 Batch*); the level ``job-1`` (``job-N`` for a job of a schedule) is seen in recorded traffic. A task gets these
 variables, a plain ``PATH``, ``HOME`` and ``LANG``, and what the job and the task set; nothing of the environment that
-the service itself runs in.
+the service itself runs in. One variable is the local service's own, in HTTPS mode: :data:`CERTIFICATE`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile",
 RESERVED_DISK_SPACE = 1_000_000_000
 """Bytes that must stay free on a node; the real value depends on the size of its disk."""
 
+CERTIFICATE = "JOBMANAGER_CERTIFICATE"
+"""Names the file that a client of the account's URL is to trust. Not ``REQUESTS_CA_BUNDLE``: whatever else a task asks
+over HTTPS has other certificates."""
+
 
 def variables(
     *,
     account: str,
     account_url: str,
+    certificate: Path | None = None,
     pool: str,
     node: str,
     dedicated: bool,
@@ -42,6 +47,7 @@ def variables(
     Args:
         account: name of the account.
         account_url: where the service listens.
+        certificate: what clients are given to trust there; None without TLS.
         pool: id of the pool.
         node: id of the node.
         dedicated: whether the node is no Spot node.
@@ -80,6 +86,7 @@ def variables(
         "AZ_BATCH_JOB_PREP_DIR": str(preparation) if preparation else None,
         "AZ_BATCH_JOB_PREP_WORKING_DIR": str(preparation / "wd") if preparation else None,
         "AZ_BATCH_AUTHENTICATION_TOKEN": token,
+        CERTIFICATE: str(certificate) if certificate else None,
     }
     values.update({name: value for name, value in own.items() if value is not None})
     return values

@@ -10,7 +10,8 @@ here sends them there too, and nowhere else in the clear. The same script works 
         client.create_task(job_id, ...)
 
 A script that can't import this package sets the header ``Authorization: Bearer $AZ_BATCH_AUTHENTICATION_TOKEN`` itself,
-with any HTTP client, or hands a policy of these few lines to ``BatchClient`` as ``authentication_policy``.
+with any HTTP client, or hands a policy of these few lines to ``BatchClient`` as ``authentication_policy``. Where the
+local service speaks HTTPS, such a client must trust the certificate that ``JOBMANAGER_CERTIFICATE`` names, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from urllib.parse import urlsplit
 from azure.batch import BatchClient
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.policies import SansIOHTTPPolicy
+
+from airflow_provider_jobmanager.local.environment import CERTIFICATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +73,10 @@ def client_of_task() -> Iterator[tuple[BatchClient, str]]:
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise RuntimeError(f"The token is not sent to {url}: over plain HTTP it would leave this machine in the clear.")
     policy = _Token(token)
-    with BatchClient(url, policy, authentication_policy=policy) as client:
+    # Set by the local service alone, whose certificate nobody else vouches for.
+    own = os.environ.get(CERTIFICATE)
+    trusted: dict[str, Any] = {"connection_verify": own} if own else {}
+    with BatchClient(url, policy, authentication_policy=policy, **trusted) as client:
         yield client, job_id
 
 

@@ -44,6 +44,7 @@ class Launch:
         resource_files: files to fetch into ``wd`` before.
         output_files: files to upload after.
         container: container settings; None runs on the node itself.
+        readable: files outside the node's directory that the command must be able to read, in a container as well.
     """
 
     run: Run
@@ -53,6 +54,7 @@ class Launch:
     resource_files: Sequence[Doc] = ()
     output_files: Sequence[Doc] = ()
     container: Doc | None = None
+    readable: Sequence[Path] = ()
 
 
 @frozen

@@ -28,7 +28,7 @@ from airflow_provider_jobmanager.local.scripts import Scripted, Scripts
 from airflow_provider_jobmanager.local.server import Service
 from airflow_provider_jobmanager.local.settings import Settings, SettingsError
 from airflow_provider_jobmanager.local.store import Store
-from airflow_provider_jobmanager.local.tls import certificate_in
+from airflow_provider_jobmanager.local.tls import NAMES, certificate_in
 
 if TYPE_CHECKING:
     from collections import deque
@@ -217,8 +217,9 @@ class LocalBatch:
             job.id, job.identity, self.engine.now() + TOKEN_LIFETIME
         )
         self._service = Service(self.engine, authenticator, self.faults, self.scripts, secure=self.settings.https)
-        tls = certificate_in(self.root / "tls") if self.settings.https else None
-        self.certificate = tls.certificate if tls else None
+        # The URL that clients and tasks are given has the host as it was set, be it 0.0.0.0.
+        tls = certificate_in(self.root / "tls", (*NAMES, self.settings.host)) if self.settings.https else None
+        self.certificate = self.engine.certificate = tls.certificate if tls else None
         return _Server(
             uvicorn.Config(
                 self._service,

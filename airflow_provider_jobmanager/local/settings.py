@@ -47,7 +47,7 @@ class Settings:
         active_job_quota: jobs and schedules that may be active at once; None: any number.
         allow_remote: listen on addresses that other machines can reach. Whoever has the key can then run any command
             here.
-        https: listen with a certificate made at start.
+        https: listen with a certificate made at start, good for ``host`` and the names of loopback.
         issuer: outside issuer whose bearer tokens are good for the whole account in HTTPS mode.
         auto_storage: connection string of the storage account that serves as the account's auto-storage.
         control: whether ``/_local`` is served.

@@ -124,9 +124,9 @@ def _make(target: Certificate, names: Sequence[str]) -> None:
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
     found: list[x509.GeneralName] = []
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
             found.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:
-            found.append(x509.DNSName(name))
+            found.append(x509.DNSName(name.encode("idna").decode()))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -127,6 +128,17 @@ def test_a_task_runs_in_its_container(engine, wire: Wire):
     assert "--workdir /" in asked
     assert f"--label {containers.LABEL}={wire.batch.engine.root}" in asked
     until(lambda: lines(log, "rm") == [f"rm --force {asked.split()[2]}"])
+
+
+def test_the_certificate_of_the_service_can_be_read_in_a_container(engine):
+    log = engine(0)
+    with LocalBatch(Settings(port=0, https=True)) as batch, closing(Wire(batch)) as wire:
+        run(wire, "/bin/true")
+        completed(wire)
+        (asked,) = lines(log, "run")
+        assert f" --volume {batch.certificate}:{batch.certificate}:ro " in asked
+        given = beside(log, "variables").read_text().splitlines()
+        assert f"JOBMANAGER_CERTIFICATE={batch.certificate}" in given
 
 
 def test_variables_go_into_the_container_and_the_engine_keeps_its_own(

@@ -157,6 +157,16 @@ def test_other_machines_are_kept_out():
         Settings(host="0.0.0.0")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback has no other addresses by itself")
+def test_a_certificate_is_good_for_the_host_as_well_though_one_was_kept(tmp_path: Path):
+    with LocalBatch(Settings(port=0, https=True, state_dir=tmp_path)):
+        pass
+    with LocalBatch(Settings(port=0, https=True, state_dir=tmp_path, host="127.0.0.2")) as batch:
+        credential = AzureNamedKeyCredential(batch.account, batch.key)
+        with BatchClient(batch.url, credential, connection_verify=str(batch.certificate), retry_total=0) as client:
+            assert [pool.id for pool in client.list_pools()] == ["local"]
+
+
 def test_nothing_acknowledged_is_lost(tmp_path: Path):
     settings = Settings(port=0, state_dir=tmp_path / "state")
     with LocalBatch(settings) as batch, client_of(batch) as client:

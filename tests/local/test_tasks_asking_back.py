@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
 
+from airflow_provider_jobmanager.local import LocalBatch, Settings
+from tests.local.wire import Wire
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from airflow_provider_jobmanager.local import LocalBatch
-    from tests.local.wire import Wire
 
 MANAGER = textwrap.dedent(
     """
@@ -57,6 +58,16 @@ def test_a_manager_adds_tasks_to_its_job_and_waits_for_them(wire: Wire, tmp_path
         ("child0", "child1", "child2", "manager"), 0
     ), error
     assert wire.ask("GET", "/jobs/job").json()["executionInfo"]["terminateReason"] == "JMComplete"
+
+
+def test_over_https_it_trusts_the_certificate_of_the_service(tmp_path: Path):
+    script = tmp_path / "manager.py"
+    script.write_text(MANAGER)
+    with LocalBatch(Settings(port=0, https=True)) as batch, closing(Wire(batch)) as wire:
+        create(wire, "job", f"{sys.executable} {script}")
+        error = wire.ask("GET", "/jobs/job/tasks/manager/files/stderr.txt").text
+        codes = [task["executionInfo"]["exitCode"] for task in wire.get("/jobs/job/tasks")["value"]]
+        assert codes == [0, 0, 0, 0], error
 
 
 def test_the_token_is_good_for_its_own_job_only(batch: LocalBatch, wire: Wire):

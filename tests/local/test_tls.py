@@ -45,6 +45,14 @@ def test_a_client_that_was_given_it_trusts_it_even_strictly(tmp_path: Path, name
     assert shake_hands(made.server_context(), client, name) == "TLSv1.3"
 
 
+@pytest.mark.parametrize(("name", "asked"), [("0.0.0.0", "0.0.0.0"), ("bücher.test", "xn--bcher-kva.test")])
+def test_it_is_good_for_what_the_service_listens_on_beside_them(tmp_path: Path, name: str, asked: str):
+    made = tls.certificate_in(tmp_path, (*tls.NAMES, name, "127.0.0.1"))
+
+    assert shake_hands(made.server_context(), made.client_context(), asked) == "TLSv1.3"
+    assert tls.certificate_in(tmp_path).certificate.read_bytes() == made.certificate.read_bytes()
+
+
 def test_others_do_not_and_no_other_name_will_do(tmp_path: Path):
     made = tls.certificate_in(tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,9 @@ class Wire:
 
     def __init__(self, batch: LocalBatch) -> None:
         self.batch = batch
-        self.client = httpx.Client(base_url=batch.url, timeout=30, trust_env=False)
+        certificate = getattr(batch, "certificate", None)
+        trusted = ssl.create_default_context(cafile=certificate) if certificate else True
+        self.client = httpx.Client(base_url=batch.url, timeout=30, trust_env=False, verify=trusted)
         self.key = SharedKey(batch.account, batch.key)
 
     def ask(
