@@ -255,7 +255,7 @@ def test_a_pool_whose_start_task_fails_is_named(hook: AzureBatchJobManagerHook) 
     start_task = {"commandLine": sh("exit 9"), "waitForSuccess": True}
     hook.client.call(calls.post("pools", json=a_pool("bad-start", targetDedicatedNodes=1, startTask=start_task)))
 
-    worked = work(command_line=sh("true"), pool_id="bad-start", start_timeout=4)
+    worked = work(command_line=sh("true"), pool_id="bad-start", start_timeout=10)
 
     says(worked, JobTimedOut, "StartTimeout", "start task")
 
@@ -263,7 +263,7 @@ def test_a_pool_whose_start_task_fails_is_named(hook: AzureBatchJobManagerHook) 
 def test_a_preparation_task_that_fails_is_named() -> None:
     preparation = {"commandLine": sh("exit 8"), "constraints": {"maxTaskRetryCount": 0}}
 
-    worked = work(command_line=sh("true"), job={"jobPreparationTask": preparation}, start_timeout=4)
+    worked = work(command_line=sh("true"), job={"jobPreparationTask": preparation}, start_timeout=10)
 
     says(worked, JobTimedOut, "StartTimeout", "reparation task")
 

@@ -38,7 +38,7 @@ def test_a_start_timeout_holds_although_the_pool_may_not_be_read(local_batch: Lo
 
 
 def test_a_start_timeout_does_not_hit_a_job_that_started() -> None:
-    assert work(command_line=sh("sleep 2"), start_timeout=1).error is None
+    assert work(command_line=sh("sleep 6"), start_timeout=5).error is None
 
 
 def test_a_pool_that_appears_later_is_waited_for(hook: AzureBatchJobManagerHook) -> None:
