@@ -22,11 +22,13 @@ from airflow_provider_jobmanager.batch.verdict import (
     children_count_in,
     judge,
     manager_id_of,
+    moment,
 )
 from airflow_provider_jobmanager.errors import ServiceRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from airflow_provider_jobmanager.batch.calls import Call, Flow, Json
 
@@ -55,6 +57,7 @@ def read_verdict(
     children_count: bool | None = None,
     job: Mapping[str, Any] | None = None,
     manager_id: str = "",
+    created_at: datetime | None = None,
     patience: Patience | None = None,
     settle: Iterable[float] = (0.5, 1, 2, 4, 8, 15, 30, 60),
 ) -> Flow[Verdict | None]:
@@ -67,6 +70,7 @@ def read_verdict(
             its manager.
         job: what a list said of the job a moment ago, to save a request.
         manager_id: the manager's id when known, to save another.
+        created_at: when the job was created, where that is known: a later job of the same id is another one.
         patience: how long to put up with a service that gives no usable answer.
         settle: pauses in seconds between looks at a manager whose record lags its completed job.
 
@@ -78,6 +82,10 @@ def read_verdict(
         job = yield from job_or_none(job_id, patience, select=VERDICT_SELECT)
         if job is None:
             return judge(None, None, job_id=job_id)
+    created = moment(job.get("creationTime"))
+    if created_at is not None and created is not None and created != created_at:
+        # The job was deleted and its id used again. (An earlier one can only be an old answer.)
+        return judge(None, None, job_id=job_id) if created > created_at else None
     state = str(job.get("state")).lower()
     if state != "completed" and wait_for == "job":
         return None

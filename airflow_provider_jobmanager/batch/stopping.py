@@ -150,6 +150,7 @@ def stop_at_deadline(
             wait_for=wait_for,
             children_count=children_count,
             manager_id=manager_id,
+            created_at=moment(created_at),
             patience=patience,
             settle=(0.5, 1.0, 2.0),
         )

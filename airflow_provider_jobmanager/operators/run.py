@@ -135,7 +135,11 @@ class JobRun:
 
     def _verdict(self, patience: Patience) -> Flow[Verdict | None]:
         return flows.read_verdict(
-            self.job_id, wait_for=self.wait_for, children_count=self.children_count, patience=patience
+            self.job_id,
+            wait_for=self.wait_for,
+            children_count=self.children_count,
+            created_at=moment(self.created_at),
+            patience=patience,
         )
 
     def _sight_until_deadline(self) -> Sight:

@@ -303,14 +303,13 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
         if job is None and not self.job_must_exist and not self._seen:
             self.log.info("Job %s is not there yet.", job_id)
             return _Sighting(job_id)
-        if job is not None and _is_later(job, self._created_at):
-            return _Sighting(job_id, Verdict(job_id, "lost"))  # another one has the id
         verdict = self.hook.perform(
             flows.read_verdict(
                 job_id,
                 job=job,
                 wait_for=self.wait_for,
                 children_count=self._children_count,
+                created_at=moment(self._created_at),
                 patience=patience,
             )
         )
@@ -399,8 +398,3 @@ class AzureBatchJobManagerSensor(BaseSensorOperator):
 
     def _wrong(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"Task {self.task_id!r}: {what}")
-
-
-def _is_later(job: Json, created_at: str | None) -> bool:
-    created, known = moment(job.get("creationTime")), moment(created_at)
-    return created is not None and known is not None and created > known

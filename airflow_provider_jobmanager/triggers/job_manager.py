@@ -323,7 +323,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
     async def _judge(self, wait: Wait, job: Json | None) -> Verdict:
         if job is None:
             return Verdict(self.job_id, "lost", manager_id=self.manager_id, never_seen=not wait.seen)
-        reading = insist(wait.client, lambda patience: self._verdict(patience, job), wait.sight, self._say)
+        reading = insist(wait.client, lambda patience: self._verdict(wait, patience, job), wait.sight, self._say)
         remaining = self._remaining()
         try:
             # The job is over: a deadline that passes now leaves the time to say how it ended.
@@ -334,24 +334,25 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             raise RuntimeError(f"Job {self.job_id!r} was completed and is not any more")
         return verdict
 
-    def _verdict(self, patience: Patience, job: Json | None = None) -> Flow[Verdict | None]:
+    def _verdict(self, wait: Wait, patience: Patience, job: Json | None = None) -> Flow[Verdict | None]:
         return flows.read_verdict(
             self.job_id,
             job=job,
             wait_for=self.wait_for,
             manager_id=self.manager_id,
             children_count=self.children_count,
+            created_at=wait.created_at,
             patience=patience,
         )
 
     async def _watch_manager(self, wait: Wait) -> None:
         """Look at the manager again and again: no list tells of the tasks of many jobs."""
-        sight = Sight(self.out_of_sight)
+        sight, look = Sight(self.out_of_sight), functools.partial(self._manager_verdict, wait)
         try:
             while True:
                 await wait.look_in_turn()
                 # The shared poll meets the same trouble, and says so.
-                verdict = await insist(wait.client, self._manager_verdict, sight, lambda _: None)
+                verdict = await insist(wait.client, look, sight, lambda _: None)
                 if verdict is not None and verdict.status != "lost":  # whether a job is lost is for the poll to say
                     wait.tell(Judged(verdict))
                     return
@@ -361,13 +362,13 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         except Exception as error:  # noqa: BLE001 - not hidden: whoever waits raises it
             wait.tell(Broken(error))
 
-    def _manager_verdict(self, patience: Patience) -> Flow[Verdict | None]:
+    def _manager_verdict(self, wait: Wait, patience: Patience) -> Flow[Verdict | None]:
         if not self.manager_id:
             job = yield from flows.find_job(self.job_id, patience=patience)
             self.manager_id = manager_id_of(job or {})
         if not self.manager_id or not (yield from flows.task_is_over(self.job_id, self.manager_id, patience=patience)):
             return None
-        return (yield from self._verdict(patience))
+        return (yield from self._verdict(wait, patience))
 
     async def _not_started(self, wait: Wait, verdict: Verdict) -> None:
         if self.owner is None or self.on_kill_action != "terminate":
@@ -411,13 +412,10 @@ class AzureBatchJobManagerTrigger(kill.Killable):
     async def _last_look(self, wait: Wait) -> Verdict | None:
         """What became of the job while nobody looked, such as before a triggerer came back too late."""
         try:
-            verdict = await asyncio.wait_for(wait.client.perform(self._verdict(Patience())), _LAST_LOOK_SECONDS)
+            verdict = await asyncio.wait_for(wait.client.perform(self._verdict(wait, Patience())), _LAST_LOOK_SECONDS)
         except (ServiceError, asyncio.TimeoutError):
             return None
-        if verdict is None or verdict.status == "lost":
-            return None
-        same = wait.created_at is None or moment(verdict.created_at) == wait.created_at
-        return verdict if same else None
+        return None if verdict is None or verdict.status == "lost" else verdict
 
     def _timed_out(self, reason: str) -> Verdict:
         return stopping.out_of_time(self.job_id, reason, self.manager_id)

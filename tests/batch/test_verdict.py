@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_jobmanager.batch.flows import read_verdict
 from airflow_provider_jobmanager.batch.marks import MASKED
 from airflow_provider_jobmanager.batch.verdict import Verdict, judge, moment
+from tests.batch.fake_service import FakeService, perform
 
 SUCCESS = {"exitCode": 0, "result": "success", "retryCount": 0, "requeueCount": 0, "startTime": "2026-01-01T00:00:01Z"}
 EXIT_2 = {
@@ -218,3 +220,15 @@ def test_a_verdict_survives_the_journey_as_json() -> None:
 )
 def test_timestamps_of_any_precision_are_read(text: str, microsecond: int) -> None:
     assert moment(text) == datetime(2026, 1, 2, 3, 4, 5, microsecond, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(("created", "status"), [(3, "succeeded"), (2, "lost"), (4, None)])
+def test_a_job_is_known_by_the_time_of_its_creation_too(created: int, status: str | None) -> None:
+    """One that was made later under the same id is another; one that was made before can only be an old answer."""
+    service = FakeService()
+    for job_id in ("a", "b", "j"):
+        service._create({"id": job_id, "metadata": []})
+    service.end("j", "JMComplete", exit_code=0)
+    known = datetime(2026, 1, 1, 0, 0, created, tzinfo=timezone.utc)
+    verdict = perform(read_verdict("j", created_at=known), service)
+    assert (verdict and verdict.status) == status

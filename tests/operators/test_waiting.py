@@ -17,11 +17,12 @@ from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHo
 from airflow_provider_jobmanager.operators import run as operators_run
 from airflow_provider_jobmanager.operators.run import JobRun
 from airflow_provider_jobmanager.telling import Teller
-from tests.triggers.running import Lines, submit
+from tests.triggers.running import Lines, replace, submit, wait_until_completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_provider_jobmanager.batch.verdict import WaitFor
     from airflow_provider_jobmanager.local import LocalBatch
 
 CAN_T = "warning: The Batch service can't be asked at the moment: GET /jobs/j"
@@ -69,6 +70,16 @@ def test_a_job_out_of_sight_is_left_alone_and_the_error_says_so(
         run.wait(0.2)
     local_batch.faults.clear()
     assert run.hook.get_job("j")["state"] == "active"
+
+
+@pytest.mark.parametrize("wait_for", ["job", "job_manager"])
+def test_another_job_under_the_id_is_not_the_one_that_is_waited_for(waiting, wait_for: WaitFor) -> None:
+    run = waiting("sleep 60", wait_for=wait_for)
+    run.created_at = run.hook.get_job("j")["creationTime"]
+    assert run.look() is None
+    replace("j", "exit 0")
+    wait_until_completed("j")
+    assert (run.look().status, run.glance().status) == ("lost", "lost")
 
 
 def test_the_deadline_holds_while_the_service_is_away(waiting, local_batch: LocalBatch) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from airflow_provider_jobmanager.batch import calls
+from airflow_provider_jobmanager.errors import ServiceRefused
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 
@@ -103,3 +104,20 @@ def wait_until_completed(job_id: str, seconds: float = 60.0) -> None:
         assert time.monotonic() < deadline, f"Job {job_id} did not end in time"
         time.sleep(0.05)
     hook.client.close()
+
+
+def replace(job_id: str, command: str = "exit 0", **more: Any) -> dict[str, Any]:
+    """Delete a job, use its id for another one, and return that."""
+    hook = AzureBatchJobManagerHook()
+    deadline = time.monotonic() + 60
+    try:
+        hook.client.call(calls.delete("jobs", job_id))
+        while True:
+            try:
+                return submit(job_id, command, **more)
+            except ServiceRefused as refusal:
+                if refusal.code not in ("JobExists", "JobBeingDeleted") or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+    finally:
+        hook.client.close()
