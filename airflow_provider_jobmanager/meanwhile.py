@@ -20,7 +20,10 @@ from airflow_provider_jobmanager.telling import Sparing, pause_after, write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Self
+
     from airflow_provider_jobmanager.sight import Changed
+    from airflow_provider_jobmanager.waiting import Wait
 
 COUNT_SECONDS = 60.0
 """How long after the wait began, and after each count of the job's tasks, they are counted: no sooner, later when many
@@ -40,11 +43,16 @@ class Meanwhile(Errand):
 
     manager_id: str = field(default="", kw_only=True)
     output: bool = field(default=False, kw_only=True)
-    _telling: Telling | None = field(default=None, init=False)
+    _telling: Telling | None = field(default=None, kw_only=True)
     _looks: int = field(default=0, init=False)
     _look_at: float = field(default=float("-inf"), init=False)
     _count_at: float = field(factory=lambda: time.monotonic() + COUNT_SECONDS, init=False)
     _counts: str = field(default="", init=False)
+
+    def anew(self, wait: Wait) -> Self:
+        """The same beside another wait for the job: it goes on where this one ended."""
+        told = self._telling
+        return type(self)(wait, self.log, manager_id=self.manager_id, output=self.output, telling=told)
 
     @property
     def telling(self) -> Telling:

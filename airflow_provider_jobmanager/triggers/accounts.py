@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -21,11 +22,11 @@ from attrs import define, field
 
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.connection import account_of
-from airflow_provider_jobmanager.errors import ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceRefused, ServiceUnavailable
 from airflow_provider_jobmanager.following import GaveUp, OutOfSight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from airflow.sdk import Connection
 
@@ -38,6 +39,7 @@ LOOKUP_SECONDS = 300.0
 """How long a lookup is made again and again."""
 
 _TELL_SECONDS = 3.0
+_WHO_ASKS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 @define(eq=False)
@@ -90,6 +92,30 @@ async def account_for(conn_id: str, say: Callable[[Exception], None] | None = No
     account = await asyncio.shield(known.task)
     async with lookups.door:
         await asyncio.sleep(0)
+    return account
+
+
+async def renewed(before: Account, lost: OutOfSight, look_up: Callable[[], Awaitable[Account]]) -> Account:
+    """The account with what its connection holds by now, such as a key that has taken the place of the one refused.
+
+    Args:
+        before: the account that was asked.
+        lost: how its service went out of sight.
+        look_up: looks the connection up.
+
+    Raises:
+        OutOfSight: ``lost``, when it was no refusal of whoever asks, or the connection holds nothing new, nothing
+            that works, or another account: the job is not on that one.
+    """
+    error = lost.gave_up.error
+    if not isinstance(error, ServiceRefused) or error.status not in _WHO_ASKS:
+        raise lost
+    try:
+        account = await look_up()
+    except (AccountError, OutOfSight):
+        raise lost from None
+    if account.endpoint != before.endpoint or account.fingerprint == before.fingerprint:
+        raise lost
     return account
 
 

@@ -39,12 +39,13 @@ from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.sight import tell
 from airflow_provider_jobmanager.telling import StartLimit, limit_start
 from airflow_provider_jobmanager.triggers import kill
-from airflow_provider_jobmanager.triggers.accounts import account_for
+from airflow_provider_jobmanager.triggers.accounts import account_for, renewed
 from airflow_provider_jobmanager.triggers.beside import Beside
 from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from airflow_provider_jobmanager.account import Account
     from airflow_provider_jobmanager.batch.calls import Flow, Json
@@ -222,25 +223,31 @@ class AzureBatchJobManagerTrigger(kill.Killable):
     async def _follow(self) -> dict[str, Any]:
         self._settle_id()
         try:
-            account = await self._find()
-            async with self._wait_on(account) as wait:
-                # What thousands of triggers are in for hours is in this one coroutine: each more is a frame for every
-                # garbage collection to go through.
-                beside = Beside(wait, self.log, manager_id=self.manager_id, output=self.stream_logs)
+            account, created, beside = await self._find(), moment(self.created_at), None
+            while True:
                 try:
-                    self._begin(beside)
-                    event = None
-                    while event is None:
-                        if news := wait.news():
-                            event = await self._event_of(news, wait)
-                        else:
-                            await wait.more()
-                finally:
-                    await beside.end()
-                if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
-                    # No worker will: say here what a person needs to know.
-                    await self._report(wait, Verdict.from_dict(event))
-                return event | {"told": beside.told}
+                    async with self._wait_on(account, created) as wait:
+                        # What thousands of triggers are in for hours is in this one coroutine: each more is a frame for
+                        # every garbage collection to go through.
+                        beside = beside.anew(wait) if beside else self._beside(wait)
+                        try:
+                            self._begin(beside)
+                            event = None
+                            while event is None:
+                                if news := wait.news():
+                                    event = await self._event_of(news, wait)
+                                else:
+                                    await wait.more()
+                        finally:
+                            await beside.end()
+                        if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
+                            # No worker will: say here what a person needs to know.
+                            await self._report(wait, Verdict.from_dict(event))
+                        return event | {"told": beside.told}
+                except OutOfSight as lost:
+                    account = await renewed(account, lost, self._account_in_time)
+                    created = wait.created_at
+                    self.log.info("The connection was changed: following job %s with what it holds now.", self.job_id)
         except OutOfSight as lost:
             return self._gone_dark(lost.gave_up)
         except _NotInTime as late:
@@ -261,8 +268,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             await push_xcoms(self.task_instance, addresses, self.log, as_links=True)
         return account
 
-    def _wait_on(self, account: Account) -> follow:
-        created = moment(self.created_at)
+    def _wait_on(self, account: Account, created: datetime | None) -> follow:
         return follow(
             self.job_id,
             account=account,
@@ -272,6 +278,9 @@ class AzureBatchJobManagerTrigger(kill.Killable):
             must_exist=self.job_must_exist,
             out_of_sight=self.out_of_sight,
         )
+
+    def _beside(self, wait: Wait) -> Beside:
+        return Beside(wait, self.log, manager_id=self.manager_id, output=self.stream_logs)
 
     def _begin(self, beside: Beside) -> None:
         wait = beside.wait
@@ -310,7 +319,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         if isinstance(news, OutOfTime):
             return (await self._out_of_time(wait)).as_dict()
         if isinstance(news, GaveUp):
-            return self._gone_dark(news)
+            raise OutOfSight(news)
         if isinstance(news, Broken):
             self.log.error("The job can't be followed any more: %r", news.error, exc_info=news.error)
             return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": f"Internal error: {news.error!r}"}

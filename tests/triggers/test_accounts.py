@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import TaskFailedEvent, TriggerEvent
 
+from airflow_provider_jobmanager import following, sight
 from airflow_provider_jobmanager.errors import AccountError, ServiceUnavailable
+from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
+from airflow_provider_jobmanager.local import LocalBatch, Settings, auth
 from airflow_provider_jobmanager.operators.outcome import verdict_of_event
 from airflow_provider_jobmanager.triggers import accounts
 from airflow_provider_jobmanager.triggers.ending import AIRFLOW_3_3
@@ -19,6 +23,7 @@ from tests.triggers.running import Trigger, event_of, submit, until, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("local_batch")
 
@@ -111,3 +116,94 @@ async def test_who_is_cancelled_takes_the_lookup_from_nobody(lookups: Callable[[
     assert (await other)["status"] == "succeeded"
     await asyncio.gather(one, return_exceptions=True)
     assert len(made) == 2
+
+
+# -- what a connection holds changes while its tasks wait ----------------------------------------------------------
+
+
+@pytest.fixture
+def rotate(local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Lets the service take another key from now on; returns the connection that holds it."""
+    monkeypatch.setattr(sight, "REFUSED_FOR", 2.0)
+    monkeypatch.setattr(accounts, "FRESH_SECONDS", 0.0)
+    connection = json.loads(local_batch.connection_json())
+    verify, key = auth.SharedKey.verify, base64.b64encode(b"another key").decode()
+
+    def rotated() -> str:
+        new = auth.SharedKey(connection["login"], key)
+        monkeypatch.setattr(auth.SharedKey, "verify", lambda _, asking, now: verify(new, asking, now))
+        return json.dumps(connection | {"password": key})
+
+    return rotated
+
+
+def users() -> list[int]:
+    """How many wait on each account."""
+    return [shared.users for shared in (following._shared.get(asyncio.get_running_loop()) or {}).values()]
+
+
+async def test_a_key_that_is_rotated_while_tasks_wait(
+    rotate: Callable[[], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = [f"job-{number}" for number in range(4)]
+    for job_id in jobs:
+        command = f"echo begun; until test -e {tmp_path}/go; do sleep 0.2; done"
+        await asyncio.to_thread(submit, job_id, command, manager={"runExclusive": False})
+    modes: list[dict[str, Any]] = [{}, {}, {"wait_for": "job_manager"}, {"stream_logs": True}]
+    triggers = [Trigger(job_id=job_id, **mode) for job_id, mode in zip(jobs, modes, strict=True)]
+    runs = [asyncio.ensure_future(verdict_of(trigger)) for trigger in triggers]
+    await until(lambda: users() == [4] and triggers[3].lines.count("begun"))
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", rotate())
+    await until(lambda: all(trigger.lines.count("The connection was changed") for trigger in triggers))
+    await until(lambda: users() == [4])
+    (tmp_path / "go").touch()
+    verdicts = await asyncio.wait_for(asyncio.gather(*runs), 60)
+    assert [verdict["status"] for verdict in verdicts] == ["succeeded"] * 4
+    for trigger in triggers:
+        assert trigger.lines.count("info: The connection was changed: following job job-") == 1
+        assert trigger.lines.count("error") == 0
+    assert triggers[3].lines.count("begun") == 1
+    assert not users()
+
+
+async def test_a_key_that_is_rotated_while_the_end_of_a_job_is_read(
+    local_batch: LocalBatch, rotate: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit("j", "exit 3")
+    local_batch.faults.add(operation="get_task", then="answer", status=403, code="AuthenticationFailed")
+    trigger = Trigger(job_id="j")
+    run = asyncio.ensure_future(verdict_of(trigger))
+    await until(lambda: trigger.lines.count("can't be asked at the moment"))
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", rotate())
+    local_batch.faults.clear()
+    verdict = await asyncio.wait_for(run, 60)
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 3)
+
+
+@pytest.mark.parametrize("now", ["the same", "another account", "nothing", "something that can't work"])
+async def test_a_connection_that_holds_nothing_new_for_the_job(
+    local_batch: LocalBatch, rotate: Callable[[], str], monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    monkeypatch.setattr(accounts, "LOOKUP_SECONDS", 0.5)
+    submit("j", "sleep 60")
+    trigger = Trigger(job_id="j")
+    run = asyncio.ensure_future(verdict_of(trigger))
+    await until(lambda: users() == [1])
+    renewed = rotate()
+    with LocalBatch(Settings(port=0)) as another:
+        match now:
+            case "another account":
+                monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", another.connection_json())
+            case "nothing":
+                monkeypatch.delenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT")
+            case "something that can't work":
+                monkeypatch.setenv(
+                    "AIRFLOW_CONN_AZURE_BATCH_DEFAULT", json.dumps({"conn_type": "azure_batch_job_manager"})
+                )
+        event = await asyncio.wait_for(run, 60)
+    assert event["status"] == "out_of_sight"
+    assert "HTTP 403 AuthenticationFailed" in event["reason"]
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", renewed)
+    hook = AzureBatchJobManagerHook()
+    assert hook.get_job("j")["state"] == "active"
+    hook.client.close()
