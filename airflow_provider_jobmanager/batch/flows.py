@@ -97,7 +97,7 @@ def read_verdict(
         manager = failed = culprit = None
         try:
             if manager_id:
-                manager = yield from _task_or_none(job_id, manager_id, patience)
+                manager = yield from task_or_none(job_id, manager_id, patience)
             if children_count and state == "completed":
                 failed = yield from failed_children(job_id, manager_id, patience=patience)
             if str((job.get("executionInfo") or {}).get("terminateReason")).lower() == "taskfailed":
@@ -131,7 +131,7 @@ def find_job(job_id: str, *, patience: Patience | None = None) -> Flow[Json | No
 def task_is_over(job_id: str, task_id: str, *, patience: Patience | None = None) -> Flow[bool]:
     """Whether a task is completed; False when it is not there."""
     try:
-        task = yield from _task_or_none(job_id, task_id, patience or Patience())
+        task = yield from task_or_none(job_id, task_id, patience or Patience())
     except ServiceRefused as refusal:
         if refusal.code != "JobNotFound":
             raise
@@ -198,7 +198,8 @@ def job_or_none(job_id: str, patience: Patience, select: tuple[str, ...] = ()) -
     return (yield from _or_none(request, "JobNotFound", patience, shapes.check_job))
 
 
-def _task_or_none(job_id: str, task_id: str, patience: Patience) -> Flow[Json | None]:
+def task_or_none(job_id: str, task_id: str, patience: Patience) -> Flow[Json | None]:
+    """What a verdict needs to know of a task; None when the job has none of that id."""
     request = calls.get("jobs", job_id, "tasks", task_id, select=MANAGER_SELECT)
     return (yield from _or_none(request, "TaskNotFound", patience, shapes.check_manager))
 

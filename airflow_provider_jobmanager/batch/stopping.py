@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_jobmanager.batch import calls
-from airflow_provider_jobmanager.batch.flows import job_or_none, read_verdict
+from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT, job_or_none, read_verdict, task_or_none
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
-from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, moment
-from airflow_provider_jobmanager.errors import NotOurJob, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment, so_far
+from airflow_provider_jobmanager.errors import NotOurJob, ServiceError, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from airflow_provider_jobmanager.batch.calls import Flow
 
@@ -160,7 +161,7 @@ def stop_at_deadline(
 
 
 def out_of_time(job_id: str, reason: str, manager_id: str = "") -> Verdict:
-    """The verdict on a task whose own deadline passed."""
+    """The verdict on a task whose own deadline passed; :func:`read_so_far` adds what the job did until then."""
     return Verdict(
         job_id=job_id,
         status="timed_out",
@@ -168,6 +169,32 @@ def out_of_time(job_id: str, reason: str, manager_id: str = "") -> Verdict:
         manager_id=manager_id,
         failure={"code": DEADLINE, "message": reason},
     )
+
+
+def read_so_far(
+    verdict: Verdict, *, created_at: datetime | None = None, patience: Patience | None = None
+) -> Flow[Verdict]:
+    """A verdict that Airflow's own clock made, with what the service says of job and manager: what a report needs.
+
+    Raises no ServiceError: what can't be read is left out, as is a later job of the same id.
+
+    Args:
+        verdict: the verdict; one of another kind is returned as it is.
+        created_at: when the job was created, where that is known.
+        patience: how long to put up with a service that gives no usable answer.
+    """
+    if (verdict.failure or {}).get("code") != DEADLINE:
+        return verdict
+    patience = patience or Patience(seconds=2, longest=1)
+    try:
+        job = yield from job_or_none(verdict.job_id, patience, select=VERDICT_SELECT)
+        if job is None or (created_at is not None and moment(job.get("creationTime")) != created_at):
+            return verdict
+        manager_id = verdict.manager_id or manager_id_of(job)
+        manager = (yield from task_or_none(verdict.job_id, manager_id, patience)) if manager_id else None
+    except ServiceError:
+        return verdict
+    return so_far(verdict, job, manager)
 
 
 def remove(

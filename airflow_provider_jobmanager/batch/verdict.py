@@ -136,6 +136,8 @@ class Verdict:
         said = ""
         if self.failure:
             code, message = self.failure.get("code") or "", str(self.failure.get("message") or "").rstrip(".")
+            if message == self.reason.rstrip("."):
+                message = ""  # the summary has said it
             said = f"{code}: {message}" if code and message else code or message
         if self.exit_code is not None and not self.failed_task and self.exit_code != 0:
             return f"{who} exited with code {self.exit_code}" + (f" ({said})" if said else "")
@@ -209,6 +211,20 @@ def judge(
     if error:
         return facts.evolve(status="failed", reason=str(error.get("code") or ""), failure=_shown(error, job))
     return facts.evolve(status="failed", failure=facts.failure or _said("NoReason", "The job ended without a reason"))
+
+
+def so_far(verdict: Verdict, job: Mapping[str, Any], manager: Mapping[str, Any] | None) -> Verdict:
+    """A verdict on a job that was not waited for any longer, with what the job and its manager did until then."""
+    facts = _facts(job, manager, None)
+    return verdict.evolve(
+        manager_id=facts.manager_id,
+        created_at=facts.created_at,
+        started_at=facts.started_at,
+        ended_at=facts.ended_at,
+        retries=facts.retries,
+        requeues=facts.requeues,
+        pool_id=facts.pool_id,
+    )
 
 
 def children_count_in(job: Mapping[str, Any]) -> bool:

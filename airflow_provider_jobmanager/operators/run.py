@@ -188,7 +188,7 @@ class JobRun:
         """End the job because the deadline passed; its own end counts when it came first."""
         if not self.may_stop:
             reason = f"Airflow: deadline of {self.owner} passed; the job was left running"
-            return stopping.out_of_time(self.job_id, reason, self.manager_id)
+            return self._so_far(stopping.out_of_time(self.job_id, reason, self.manager_id))
         ending = stopping.stop_at_deadline(
             self.job_id,
             self.owner,
@@ -199,11 +199,14 @@ class JobRun:
             patience=Patience(_KILL_SECONDS),
         )
         try:
-            return self.hook.perform(ending)
+            return self._so_far(self.hook.perform(ending))
         except JobManagerError as error:
             self.log.warning("Out of time, and job %s could not be told to end: %s", self.job_id, error)
             reason = f"Airflow: deadline of {self.owner} passed; the job could not be told to end and may still run"
             return stopping.out_of_time(self.job_id, reason, self.manager_id)
+
+    def _so_far(self, verdict: Verdict) -> Verdict:
+        return self.hook.perform(stopping.read_so_far(verdict, created_at=moment(self.created_at)))
 
     def kill(self) -> None:
         """End the job because the task was killed. Called from a signal handler, in the middle of anything."""

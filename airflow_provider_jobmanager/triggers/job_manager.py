@@ -65,6 +65,7 @@ MISCONFIGURED = "misconfigured"
 """Status of an event that is no verdict: an argument or the connection can't work. Only where no worker follows."""
 
 _LAST_LOOK_SECONDS = 10.0
+_SO_FAR_SECONDS = 3.0
 _TERMINATE_SECONDS = 60.0
 _LAST_WORD_SECONDS = 15.0
 _SCHEDULE_SECONDS = 15.0
@@ -399,7 +400,8 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         if verdict := await self._last_look(wait):
             return verdict
         if self.owner is None or self.on_kill_action != "terminate":
-            return self._timed_out("The deadline of the Airflow task passed; the job was left alone")
+            left = self._timed_out("The deadline of the Airflow task passed; the job was left alone")
+            return await self._so_far(wait, left)
         owner = Owner(**self.owner)
         ending = stopping.stop_at_deadline(
             self.job_id,
@@ -415,8 +417,16 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         except (JobManagerError, asyncio.TimeoutError) as error:
             self.log.warning("Out of time, and job %s could not be told to end: %s", self.job_id, error or "no answer")
             return self._timed_out(f"Airflow: deadline of {owner} passed; the job could not be told to end")
+        verdict = await self._so_far(wait, verdict)
         self.log.info("Out of time. %s", verdict.summary())
         return verdict
+
+    async def _so_far(self, wait: Wait, verdict: Verdict) -> Verdict:
+        reading = wait.client.perform(stopping.read_so_far(verdict, created_at=wait.created_at))
+        try:
+            return await asyncio.wait_for(reading, _SO_FAR_SECONDS)
+        except asyncio.TimeoutError:
+            return verdict
 
     async def _last_look(self, wait: Wait) -> Verdict | None:
         """What became of the job while nobody looked, such as before a triggerer came back too late."""

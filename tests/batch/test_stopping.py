@@ -8,7 +8,15 @@ import pytest
 from attrs import evolve
 
 from airflow_provider_jobmanager.batch.ownership import Owner
-from airflow_provider_jobmanager.batch.stopping import end_left_behind, remove, stop_at_deadline, terminate
+from airflow_provider_jobmanager.batch.stopping import (
+    end_left_behind,
+    out_of_time,
+    read_so_far,
+    remove,
+    stop_at_deadline,
+    terminate,
+)
+from airflow_provider_jobmanager.batch.verdict import Verdict, moment
 from airflow_provider_jobmanager.errors import NotOurJob, ServiceRefused, ServiceUnavailable
 from tests.batch.fake_service import Conversation, FakeService, perform
 
@@ -122,6 +130,18 @@ def test_at_the_deadline_the_job_is_ended_and_the_verdict_says_so(service: FakeS
     assert verdict.status == "timed_out"
     assert "sales.load run r1 try 1" in verdict.summary()
     assert not service.active
+
+
+def test_what_a_later_job_did_is_not_told_of_the_one_that_was_followed(service: FakeService) -> None:
+    late = out_of_time("j", "too late", "jobmanager")
+    assert perform(read_so_far(late), service).created_at == CREATED
+    assert perform(read_so_far(late, created_at=moment(CREATED)), service).created_at == CREATED
+    assert perform(read_so_far(late, created_at=moment("2026-01-01T00:00:00Z")), service) == late
+
+
+def test_what_a_verdict_of_the_service_says_stays(service: FakeService) -> None:
+    verdict = Verdict("j", "timed_out", reason="MaxWallClockTimeExpiry")
+    assert perform(read_so_far(verdict), service) == verdict
 
 
 @pytest.mark.parametrize(("exit_code", "status"), [(0, "succeeded"), (4, "failed")])
