@@ -18,6 +18,7 @@ import heapq
 import logging
 import time
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -56,6 +57,7 @@ _SPARE_PER_SECOND = 1.0
 _LOOKS_PER_SECOND = 10.0
 _UNSEEN_SECONDS = 300.0
 _UNSEEN_AT_ONCE = 20
+_THROTTLED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _SWEEP_SELECT = ("id", "state", "creationTime")
 _DATE_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -87,6 +89,9 @@ class Poll:
     _unseen_at: float = field(default=float("-inf"), init=False)
     _trouble: Sight = field(init=False)
     _patience: Patience = field(factory=patience_without_end, init=False)
+    _throttled: ServiceUnavailable | None = field(default=None, init=False)
+    _look_from: float = field(default=float("-inf"), init=False)
+    _look_patience: Patience = field(factory=patience_without_end, init=False)
     _shortest: float = field(default=float("inf"), init=False)
     _hurry: asyncio.Event = field(factory=asyncio.Event, init=False)
 
@@ -147,13 +152,14 @@ class Poll:
         """Sleep until the next tick, which comes sooner when a newcomer wants shorter intervals."""
         began = self.clock()
         until = began + pause
+        asked_for = self._trouble.blind or pause > self._shortest
         while (left := until - self.clock()) > 0:
             self._hurry.clear()
             try:
                 await asyncio.wait_for(self._hurry.wait(), left)
             except asyncio.TimeoutError:
                 return
-            if not self._trouble.blind:
+            if not asked_for:
                 until = min(until, began + self._shortest)
 
     async def step(self) -> float:
@@ -168,11 +174,13 @@ class Poll:
             return await self._troubled(ServiceUnavailable(f"The answer could not be understood: {error!r}"))
         await self._regained()
         self._shortest = self.interval
-        return self._shortest
+        if self._throttled is None or self._throttled.retry_after is None:
+            return self._shortest
+        return max(self._shortest, self._look_from - self.clock())
 
     async def tick(self) -> None:
         """Ask what has ended, and tell."""
-        start, unseen = self.start, set(self._unseen)
+        start, unseen, self._throttled = self.start, set(self._unseen), None
         missing: list[Wait] = []
         sweeping = self._sweep_due()
         if sweeping:
@@ -185,8 +193,7 @@ class Poll:
             self._unseen -= unseen
             self._swept = self.clock()
             # The list has told of most that are missing: who still waits is asked for.
-            for some in _slices(missing, _ROWS_AT_ONCE):
-                await asyncio.gather(*(self._look_at(wait) for wait in some if self._follows(wait)))
+            await self._look_at_all(missing)
 
     async def _collect(self, start: datetime) -> None:
         began = start.strftime(_DATE_FORMAT)
@@ -211,9 +218,7 @@ class Poll:
             shapes.check_job(job)
         except ServiceError as error:
             # This one job is odd: the trouble of who waits for it. It is asked for by itself until it is not.
-            wait.troubled(error)
-            if self._follows(wait):
-                self._unseen.add(wait)
+            self._not_seen(wait, error)
         else:
             wait.heard_of(job)
 
@@ -255,6 +260,23 @@ class Poll:
         self.spares.take(len(some))
         return some
 
+    async def _look_at_all(self, missing: Sequence[Wait]) -> None:
+        """Ask for each of these jobs by itself, as long as the service has time for that."""
+        for some in _slices(missing, _ROWS_AT_ONCE):
+            following = [wait for wait in some if self._follows(wait)]
+            if self._throttled is None:
+                await asyncio.gather(*map(self._look_at, following))
+                continue
+            # That is the account's trouble. Each wait that asked nevertheless, at every tick, would make it worse.
+            for wait in following:
+                self._not_seen(wait, self._throttled)
+            await asyncio.sleep(0)
+        if self._throttled is not None:
+            pause = self._look_patience.next_pause(self._throttled.retry_after)
+            self._look_from = self.clock() + pause
+        elif missing:
+            self._look_patience.answered()
+
     async def _look_at(self, wait: Wait) -> None:
         """Ask for one job. What goes wrong here is this wait's own trouble: the others have had their answer."""
         wait.looked_at = self.clock()
@@ -264,20 +286,28 @@ class Poll:
             shapes.check_listed(job)
             shapes.check_job(job)
         except ServiceError as error:
-            again = True
             if isinstance(error, ServiceRefused) and error.code == "JobNotFound":
-                again = wait.not_found()
-            else:
-                wait.troubled(error)
-            if again and self._follows(wait):
-                self._unseen.add(wait)
+                if wait.not_found() and self._follows(wait):
+                    self._unseen.add(wait)
+                return
+            if self._throttled is None and isinstance(error, ServiceUnavailable) and error.status in _THROTTLED:
+                self._throttled = error
+            self._not_seen(wait, error)
         else:
             wait.heard_of(job)
+
+    def _not_seen(self, wait: Wait, error: ServiceError) -> None:
+        """This one could not be asked for: it is, by itself, until it can."""
+        wait.troubled(error)
+        if self._follows(wait):
+            self._unseen.add(wait)
 
     def _follows(self, wait: Wait) -> bool:
         return wait in self.waits.get(wait.job_id.lower(), ())
 
     def _sweep_due(self) -> bool:
+        if self.clock() < self._look_from:
+            return False  # what a sweep misses can't be looked at yet
         if self._unseen or self.start is None:
             return True
         return self.clock() - self._swept >= max(_SWEEP_SECONDS, _SWEEP_TICKS * self.interval)

@@ -75,6 +75,80 @@ async def test_retry_after_is_honoured_and_has_a_limit(service: FakeService, pol
     assert await poll.step() <= 900
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_service_that_has_no_time_for_looks_is_asked_no_more_of_them(
+    service: FakeService, poll: Poll, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("airflow_provider_jobmanager.poll._ROWS_AT_ONCE", 20)
+    service.create("other")
+    other = poll.add(Wait("other"))
+    await service.steps(poll)
+    for number in range(50):
+        service.create(f"job-{number}")
+        service.complete(f"job-{number}")
+    service.pass_time(3600)
+    await service.steps(poll)  # no list tells of them any more
+    busy = ServiceUnavailable("busy", status=status, retry_after=30.0)
+
+    def throttled(call: Call) -> Any:
+        if not call.pages:
+            raise busy
+        return None
+
+    service.fault = throttled
+    waits = [poll.add(Wait(f"job-{number}")) for number in range(50)]
+    service.asked.clear()
+    begun = service.seconds
+    await service.steps(poll)
+    assert sum(asked.startswith("get ") for asked in service.asked) == 20
+    assert service.seconds - begun >= 30
+    service.complete("other")
+    await service.steps(poll)
+    assert ends(other) == ["completed"]
+    assert sum(asked.startswith("get ") for asked in service.asked) <= 40
+    assert [heard(wait) for wait in waits] == [[Trouble(busy)]] * 50
+    service.fault = None
+    service.pass_time(60)
+    await service.steps(poll)
+    assert [ends(wait) for wait in waits] == [["completed"]] * 50
+
+
+async def test_looks_come_further_apart_while_the_service_does_not_say_when(service: FakeService, poll: Poll) -> None:
+    """The lists, which it answers, keep their pace."""
+    service.create("done")
+    service.complete("done")
+    service.pass_time(3600)
+    service.fault = lambda call: None if call.pages else always(BUSY)(call)
+    done, begun = poll.add(Wait("done")), service.seconds
+    while service.seconds - begun < 600:
+        await service.steps(poll)
+    looks = sum(asked.startswith("get ") for asked in service.asked)
+    assert 10 <= looks <= 30
+    assert len(service.asked) - looks >= 600 / 5
+    service.fault = None
+    service.pass_time(60)
+    await service.steps(poll)
+    assert ends(done) == ["completed"]
+
+
+@pytest.mark.parametrize(("asked_for", "hurries"), [(None, True), (600.0, False)])
+async def test_who_is_in_a_hurry_waits_out_a_pause_that_the_service_asked_for(
+    service: FakeService, poll: Poll, asked_for: float | None, hurries: bool
+) -> None:
+    busy = ServiceUnavailable("busy", status=429, retry_after=asked_for)
+    service.fault = lambda call: None if call.pages else always(busy)(call)
+    poll.add(Wait("j", interval=5))
+    resting = asyncio.ensure_future(poll._rest(await poll.step()))
+    await asyncio.sleep(0)
+    service.pass_time(2)
+    poll.add(Wait("k", interval=1))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert resting.done() == hurries
+    resting.cancel()
+    await asyncio.gather(resting, return_exceptions=True)
+
+
 async def test_giving_up_after_ones_own_time(service: FakeService, poll: Poll) -> None:
     service.create("j")
     short, long = poll.add(Wait("j", out_of_sight=120)), poll.add(Wait("j", out_of_sight=3600))
@@ -172,6 +246,7 @@ async def test_trouble_with_one_job_is_its_own(service: FakeService, poll: Poll)
     assert ends(good) == ["completed"]
     assert heard(bad) == [Trouble(BUSY)]
     service.fault = None
+    service.pass_time(60)  # the pauses between two looks have grown
     await service.steps(poll)
     assert ends(bad) == ["completed"]
 
