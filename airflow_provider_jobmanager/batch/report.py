@@ -154,7 +154,7 @@ def gather(
         patience: how long to put up with a service that gives no usable answer, in all.
     """
     patience = patience or Patience(seconds=30, longest=5)
-    if verdict.status == "lost":
+    if verdict.status == "lost" or not verdict.job_id:
         return Report(verdict, hint=hint_for(verdict))
     notes: list[str] = []
     found: list[Tail] = []

@@ -117,7 +117,8 @@ class Verdict:
             "cancelled": "was cancelled",
             "lost": "is not there" if self.never_seen else "is gone: it was deleted while it was followed",
         }[self.status]
-        parts = [f"Job {self.job_id!r} {ended}"]
+        # A schedule may have made no job until the deadline.
+        parts = [f"Job {self.job_id!r} {ended}" if self.job_id else f"The wait {ended}"]
         if self.reason:
             parts.append(f" ({self.reason})")
         cause = self._cause()

@@ -84,11 +84,14 @@ def verdict_of_event(event: Mapping[str, Any]) -> Verdict:
     """The verdict that a trigger's event carries.
 
     Raises:
-        ServiceUnavailable: the trigger lost sight of the job; it was left alone.
+        ServiceUnavailable: the trigger lost sight of the job, which was left alone, or of a schedule that had made
+            none.
         ConfigurationError: an argument or the connection can't work; nothing was asked.
     """
     if event["status"] == "misconfigured":
         raise ConfigurationError(event["reason"])
+    if event["status"] == "out_of_sight" and not event["job_id"]:
+        raise ServiceUnavailable(f"Job schedule {event.get('job_schedule_id')!r} is out of sight: {event['reason']}.")
     if event["status"] == "out_of_sight":
         raise ServiceUnavailable(
             f"Job {event['job_id']!r} is out of sight: {event['reason']}. The job was left alone and may still run."

@@ -31,7 +31,6 @@ from airflow_provider_jobmanager.following import (
     Wait,
     follow,
     insist,
-    shared_client,
 )
 from airflow_provider_jobmanager.links import job_manager as links
 from airflow_provider_jobmanager.meanwhile import tell_change
@@ -42,6 +41,7 @@ from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.accounts import account_for, renewed
 from airflow_provider_jobmanager.triggers.beside import Beside
 from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
+from airflow_provider_jobmanager.triggers.schedules import newest_job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +68,6 @@ _LAST_LOOK_SECONDS = 10.0
 _SO_FAR_SECONDS = 3.0
 _TERMINATE_SECONDS = 60.0
 _LAST_WORD_SECONDS = 15.0
-_SCHEDULE_SECONDS = 15.0
 _QUIET_SECONDS = 60.0
 _REPORT_SECONDS = 30.0
 
@@ -203,9 +202,9 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         try:
             event = await self._follow()
         except ConfigurationError as error:
-            event = {"job_id": self.job_id, "status": MISCONFIGURED, "reason": str(error)}
+            event = self._not_followed(MISCONFIGURED, str(error))
         if event["status"] in (OUT_OF_SIGHT, MISCONFIGURED):
-            self.log.error("Job %s can't be followed: %s The job was left alone.", event["job_id"], event["reason"])
+            self._say_not_followed(event["reason"])
         elif event["status"] == "succeeded":
             verdict = {name: value for name, value in event.items() if name != "told"}
             await push_xcoms(self.task_instance, {"return_value": verdict}, self.log)
@@ -258,8 +257,15 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         """The account; and the job, should only its schedule be known."""
         account = await self._account_in_time()
         if not self.job_id:
+            looking = newest_job(
+                self.job_schedule_id,
+                account,
+                interval=self.poll_interval,
+                out_of_sight=self.out_of_sight,
+                say=self._say,
+            )
             try:
-                self.job_id = await asyncio.wait_for(self._job_of_schedule(account), self._remaining())
+                self.job_id = await asyncio.wait_for(looking, self._remaining())
             except asyncio.TimeoutError:
                 raise _NotInTime(f"Job schedule {self.job_schedule_id!r} had made no job until") from None
         self.log.info("Following job %s on %s.", self.job_id, account.endpoint)
@@ -441,24 +447,20 @@ class AzureBatchJobManagerTrigger(kill.Killable):
 
     def _gone_dark(self, gave_up: GaveUp) -> dict[str, Any]:
         self.log.error("Out of sight for %.0f s, giving up: %s", gave_up.seconds, gave_up.error)
-        return {"job_id": self.job_id, "status": OUT_OF_SIGHT, "reason": str(gave_up.error)}
+        return self._not_followed(OUT_OF_SIGHT, str(gave_up.error))
+
+    def _not_followed(self, status: str, reason: str) -> dict[str, Any]:
+        event = {"job_id": self.job_id, "status": status, "reason": reason}
+        return event if self.job_id else event | {"job_schedule_id": self.job_schedule_id}
+
+    def _say_not_followed(self, reason: str) -> None:
+        if self.job_id:
+            self.log.error("Job %s can't be followed: %s The job was left alone.", self.job_id, reason)
+        else:
+            self.log.error("No job of job schedule %s can be followed: %s", self.job_schedule_id, reason)
 
     def _say(self, news: Trouble | Recovered) -> None:
         tell(self.log, news)
-
-    async def _job_of_schedule(self, account: Account) -> str:
-        async with shared_client(account) as client:
-            sight = Sight(self.out_of_sight)
-            while True:
-                job_id = await insist(
-                    client,
-                    lambda patience: flows.newest_job(self.job_schedule_id, patience=patience),
-                    sight,
-                    self._say,
-                )
-                if job_id:
-                    return job_id
-                await asyncio.sleep(max(self.poll_interval, _SCHEDULE_SECONDS))
 
     def _settle_id(self) -> None:
         # Rendered in the triggerer, a template may come to anything.

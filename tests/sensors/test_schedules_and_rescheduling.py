@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import warnings
 from datetime import datetime, timezone
@@ -10,16 +11,23 @@ from urllib.parse import unquote
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+from airflow.triggers.base import TaskFailedEvent
 
+from airflow_provider_jobmanager.batch.report import Report
 from airflow_provider_jobmanager.errors import (
+    ConfigurationError,
     JobLost,
+    JobTimedOut,
     ServiceRefused,
+    ServiceUnavailable,
 )
+from airflow_provider_jobmanager.operators.outcome import raise_unless_succeeded, verdict_of_event
 from airflow_provider_jobmanager.sensors import followed
+from airflow_provider_jobmanager.triggers.ending import AIRFLOW_3_3
 from airflow_provider_jobmanager.triggers.job_manager import AzureBatchJobManagerTrigger
 from tests.scripted import Reply, Request, ScriptedServer, error
 from tests.sensors.sensing import CONTEXT, Instance, Store, a_sensor, deferred
-from tests.triggers.running import event_of, submit
+from tests.triggers.running import Trigger, event_of, submit
 
 if TYPE_CHECKING:
     from airflow_provider_jobmanager.local import LocalBatch
@@ -31,8 +39,11 @@ class Schedule:
 
     recent: str | None
     completed: bool = True
+    away: bool = False
 
     def answer(self, request: Request) -> Reply:
+        if self.away:
+            return error(503, "ServerBusy")
         if request.path == "/jobschedules/nightly":
             info = {} if self.recent is None else {"recentJob": {"id": self.recent, "url": "u"}}
             return Reply(200, {"id": "nightly", "state": "active", "executionInfo": info})
@@ -66,7 +77,7 @@ def test_the_newest_job_of_a_schedule(schedule: Schedule) -> None:
 
 
 async def test_a_schedule_that_has_made_no_job_yet(schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_jobmanager.triggers.job_manager._SCHEDULE_SECONDS", 0.1)
+    monkeypatch.setattr("airflow_provider_jobmanager.triggers.schedules._LOOK_SECONDS", 0.1)
     schedule.recent = None
     sensor = a_sensor(job_id=None, job_schedule_id="nightly", deferrable=True, poll_interval=0.1)
     trigger = deferred(sensor).trigger
@@ -75,6 +86,8 @@ async def test_a_schedule_that_has_made_no_job_yet(schedule: Schedule, monkeypat
     late = await event_of(trigger)
     assert late.payload["status"] == "timed_out"
     assert "'nightly' had made no job" in late.payload["reason"]
+    with pytest.raises(JobTimedOut, match=r"^The wait ran out of time \(Job schedule 'nightly' had made no job until"):
+        raise_unless_succeeded(verdict_of_event(late.payload), Report(verdict_of_event(late.payload)))
     schedule.recent = "nightly:job-8"
     event = await event_of(AzureBatchJobManagerTrigger(job_schedule_id="nightly", poll_interval=0.1))
     assert (event.payload["job_id"], event.payload["status"]) == ("nightly:job-8", "succeeded")
@@ -83,6 +96,27 @@ async def test_a_schedule_that_has_made_no_job_yet(schedule: Schedule, monkeypat
 def test_a_schedule_that_is_not_there(schedule: Schedule) -> None:
     with pytest.raises(ServiceRefused, match="JobScheduleNotFound"):
         a_sensor(job_id=None, job_schedule_id="weekly", deferrable=True).execute(CONTEXT)
+
+
+@pytest.mark.usefixtures("schedule")
+async def test_a_schedule_that_is_not_there_is_an_error_at_once_in_the_triggerer_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"^There is no job schedule 'weekly' on http://127\.0\.0\.1"):
+        await asyncio.wait_for(event_of(Trigger(job_schedule_id="weekly")), 60)
+    trigger = Trigger(job_schedule_id="weekly", end_from_trigger=True)
+    event = await asyncio.wait_for(event_of(trigger), 60)
+    assert isinstance(event, TaskFailedEvent) == AIRFLOW_3_3
+    (line,) = (line for line in trigger.lines.kept if line.startswith("error"))
+    assert "No job of job schedule weekly can be followed: There is no job schedule 'weekly' on http" in line
+    assert "left alone" not in line
+    assert "Job ''" not in line
+
+
+async def test_a_schedule_out_of_sight_is_named(schedule: Schedule) -> None:
+    schedule.away = True
+    event = (await asyncio.wait_for(event_of(Trigger(job_schedule_id="nightly", out_of_sight=0.5)), 60)).payload
+    with pytest.raises(ServiceUnavailable, match=r"^Job schedule 'nightly' is out of sight: .*HTTP 503") as caught:
+        verdict_of_event(event)
+    assert "left alone" not in str(caught.value)
 
 
 async def test_a_sensor_that_was_handed_another_tasks_event_goes_on_with_its_own_job(schedule: Schedule) -> None:
