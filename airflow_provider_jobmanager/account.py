@@ -21,8 +21,8 @@ from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Answer, Call, Flow, Pause
 from airflow_provider_jobmanager.credentials import HTTP_LOG
-from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceUnavailable
-from airflow_provider_jobmanager.refusals import of_connection, translated, with_reason, with_reason_async
+from airflow_provider_jobmanager.errors import AccountError, JobManagerError, ServiceError, ServiceUnavailable
+from airflow_provider_jobmanager.refusals import as_refusal, of_connection, translated, with_reason, with_reason_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -139,6 +139,7 @@ class Client:
 
         Raises:
             ServiceError: what the flow did not handle.
+            AccountError: likewise; the credential can't be used.
         """
         step: Callable[[], Call | Pause] = flow.__next__
         while True:
@@ -152,13 +153,18 @@ class Client:
                     self.sleep(wanted.seconds)
                 else:
                     answer = self.call(wanted)
-            except ServiceError as error:
+            except (ServiceError, AccountError) as error:
                 step = _thrower(flow, error)
             else:
                 step = _sender(flow, answer)
 
     def call(self, call: Call) -> Answer:
-        """Make one call, following pages."""
+        """Make one call, following pages.
+
+        Raises:
+            ServiceError: no answer that is of use.
+            AccountError: the credential can't be used.
+        """
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
@@ -203,7 +209,12 @@ class AsyncClient:
                 step = _sender(flow, answer)
 
     async def call(self, call: Call) -> Answer:
-        """As :meth:`Client.call`."""
+        """As :meth:`Client.call`.
+
+        Raises:
+            ServiceError: likewise. A credential that can't be used any more is a refusal (``CredentialUnusable``):
+                whoever waits for hours waits that out too.
+        """
         exchange = _Exchange(self.account, call)
         while exchange.request is not None:
             try:
@@ -212,7 +223,8 @@ class AsyncClient:
             except ServiceError:
                 raise
             except Exception as error:
-                raise translated(await with_reason_async(error), call, self.account) from error
+                told = translated(await with_reason_async(error), call, self.account)
+                raise (as_refusal(told, str(call)) if isinstance(told, AccountError) else told) from error
         return exchange.answer
 
     async def close(self) -> None:
@@ -246,7 +258,7 @@ async def _read_async(response: Any, limit: int | None) -> bytes:
     return bytes(data if limit is None else data[:limit])
 
 
-def _thrower(flow: Flow[T], error: ServiceError) -> Callable[[], Call | Pause]:
+def _thrower(flow: Flow[T], error: JobManagerError) -> Callable[[], Call | Pause]:
     return lambda: flow.throw(error)
 
 

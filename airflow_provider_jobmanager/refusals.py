@@ -75,6 +75,16 @@ def of_connection(error: AccountError, account: Account) -> AccountError:
     return AccountError(f"Connection {account.conn_id!r}: {error}")
 
 
+def as_refusal(error: AccountError, request: str = "") -> ServiceRefused:
+    """The refusal that it comes to when a credential which was good can't be used any more, to be put up with as one.
+
+    A file with a token or a certificate may be away while somebody puts a new one in its place.
+    """
+    return ServiceRefused(
+        status=HTTPStatus.UNAUTHORIZED, code="CredentialUnusable", message=str(error), request=request
+    )
+
+
 def _from_batch(error: Any, account: Account) -> bool:
     """Whether the answer came from the account, not from the authority that gives out tokens."""
     request = getattr(error.response, "request", None)

@@ -9,7 +9,8 @@ from attrs import define, field, frozen
 
 from airflow_provider_jobmanager.batch.calls import Pause
 from airflow_provider_jobmanager.batch.patience import Patience
-from airflow_provider_jobmanager.errors import ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.refusals import as_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -207,6 +208,8 @@ def insistently(
             result = yield from flow(patience)
         except ServiceError as error:
             yield from patience.pause(error)
+        except AccountError as error:
+            yield from patience.pause(as_refusal(error))
         else:
             patience.went_well()
             return result

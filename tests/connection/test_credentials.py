@@ -411,6 +411,10 @@ def test_a_federated_token_that_is_gone(world: World, tmp_path: Path) -> None:
     account = world.account(workload_identity_file=str(tmp_path / "gone"), **APP)
     with pytest.raises(AccountError, match=r"Connection 'c': its credential can't be used: .*gone"):
         world.ask("sync", account)
+    # Who waits on an event loop puts up with it for a while, as with any refusal.
+    with pytest.raises(ServiceRefused, match=r"Connection 'c': its credential can't be used: .*gone") as caught:
+        world.ask("async", account)
+    assert (caught.value.status, caught.value.code) == (401, "CredentialUnusable")
 
 
 def test_workload_identity_where_none_is_set_up(world: World) -> None:

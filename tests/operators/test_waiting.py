@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from attrs import evolve
+from azure.batch import BatchClient
 
 from airflow_provider_jobmanager import sight
 from airflow_provider_jobmanager.batch import stopping, values
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.verdict import Verdict
-from airflow_provider_jobmanager.errors import ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.operators import run as operators_run
 from airflow_provider_jobmanager.operators.run import JobRun
@@ -70,6 +71,22 @@ def test_a_job_out_of_sight_is_left_alone_and_the_error_says_so(
         run.wait(0.2)
     local_batch.faults.clear()
     assert run.hook.get_job("j")["state"] == "active"
+
+
+def test_a_credential_that_is_away_for_a_moment(waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    send, away = BatchClient.send_request, iter([True, True])
+
+    def sent(client: BatchClient, request: Any, **options: Any) -> Any:
+        if next(away, False):
+            raise AccountError("its credential can't be used: no file")
+        return send(client, request, **options)
+
+    run = waiting("exit 7")
+    monkeypatch.setattr(BatchClient, "send_request", sent)
+    verdict = run.wait(0.2)
+    assert (verdict.status, verdict.exit_code) == ("failed", 7)
+    assert run.log.count("HTTP 401 CredentialUnusable: Connection 'azure_batch_default': its credential can't be") == 1
+    assert run.log.count("The Batch service answers again, after") == 1
 
 
 @pytest.mark.parametrize("wait_for", ["job", "job_manager"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from airflow_provider_jobmanager import following
 from airflow_provider_jobmanager.batch import calls
 from airflow_provider_jobmanager.errors import ServiceRefused
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
@@ -86,6 +87,11 @@ def submit(job_id: str, command: str = "exit 0", **more: Any) -> dict[str, Any]:
         return hook.get_job(job_id)
     finally:
         hook.client.close()
+
+
+def users() -> list[int]:
+    """How many wait on each account."""
+    return [shared.users for shared in (following._shared.get(asyncio.get_running_loop()) or {}).values()]
 
 
 async def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:

@@ -12,14 +12,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import TaskFailedEvent, TriggerEvent
 
-from airflow_provider_jobmanager import following, sight
+from airflow_provider_jobmanager import sight
 from airflow_provider_jobmanager.errors import AccountError, ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.local import LocalBatch, Settings, auth
 from airflow_provider_jobmanager.operators.outcome import verdict_of_event
 from airflow_provider_jobmanager.triggers import accounts
 from airflow_provider_jobmanager.triggers.ending import AIRFLOW_3_3
-from tests.triggers.running import Trigger, event_of, submit, until, verdict_of
+from tests.triggers.running import Trigger, event_of, submit, until, users, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,11 +135,6 @@ def rotate(local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch) -> Callable
         return json.dumps(connection | {"password": key})
 
     return rotated
-
-
-def users() -> list[int]:
-    """How many wait on each account."""
-    return [shared.users for shared in (following._shared.get(asyncio.get_running_loop()) or {}).values()]
 
 
 async def test_a_key_that_is_rotated_while_tasks_wait(

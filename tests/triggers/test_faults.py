@@ -9,15 +9,17 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.batch.aio import BatchClient
 
 from airflow_provider_jobmanager import account, sight
-from airflow_provider_jobmanager.errors import ServiceUnavailable
+from airflow_provider_jobmanager.errors import AccountError, ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.local import LocalBatch, Settings
 from airflow_provider_jobmanager.operators.outcome import verdict_of_event
-from tests.triggers.running import Trigger, submit, until, verdict_of
+from tests.triggers.running import Trigger, submit, until, users, verdict_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_mock import MockerFixture
@@ -103,6 +105,66 @@ async def test_a_manager_that_may_not_be_read(local_batch: LocalBatch, monkeypat
     assert event["status"] == "out_of_sight"
     assert "HTTP 403 InsufficientAccountPermissions" in event["reason"]
     _is_untouched(local_batch)
+
+
+GONE = "warning: The Batch service can't be asked at the moment: "
+UNUSABLE = "HTTP 401 CredentialUnusable: Connection 'azure_batch_default': its credential can't be used: no file"
+
+
+@pytest.fixture
+def no_credential(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Says whether the file that a credential reads is away."""
+    away = False
+    send = BatchClient.send_request
+
+    async def sent(client: BatchClient, request: Any, **options: Any) -> Any:
+        if away:
+            raise AccountError("its credential can't be used: no file")
+        return await send(client, request, **options)
+
+    def say(is_away: bool) -> None:
+        nonlocal away
+        away = is_away
+
+    monkeypatch.setattr(BatchClient, "send_request", sent)
+    return say
+
+
+@pytest.mark.usefixtures("local_batch")
+@pytest.mark.parametrize("wait_for", ["job", "job_manager"])
+async def test_a_credential_that_is_away_for_a_moment(
+    no_credential: Callable[[bool], None], tmp_path: Path, wait_for: str
+) -> None:
+    submit("j", f"until test -e {tmp_path}/go; do sleep 0.2; done; exit 7")
+    trigger = Trigger(job_id="j", wait_for=wait_for)
+    run = asyncio.ensure_future(verdict_of(trigger))
+    await until(lambda: users() == [1])
+    no_credential(True)
+    await until(lambda: trigger.lines.count(GONE) or run.done())
+    no_credential(False)
+    await until(lambda: trigger.lines.count(AGAIN) or run.done())
+    (tmp_path / "go").touch()
+    verdict = await asyncio.wait_for(run, 60)
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 7)
+    assert trigger.lines.count(GONE) == 1
+    assert trigger.lines.count(UNUSABLE) == 1
+    assert trigger.lines.count(AGAIN) == 1
+    assert trigger.lines.count("error") == trigger.lines.count("exception") == 0
+
+
+@pytest.mark.usefixtures("local_batch")
+@pytest.mark.parametrize("wait_for", ["job", "job_manager"])
+async def test_a_credential_that_stays_away_is_reported_as_that(
+    no_credential: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch, wait_for: str
+) -> None:
+    monkeypatch.setattr(sight, "REFUSED_FOR", 2.0)
+    submit("j", "sleep 60")
+    run = asyncio.ensure_future(verdict_of(Trigger(job_id="j", wait_for=wait_for)))
+    await until(lambda: users() == [1])
+    no_credential(True)
+    event = await asyncio.wait_for(run, 60)
+    assert event["status"] == "out_of_sight"
+    assert UNUSABLE in event["reason"]
 
 
 @pytest.mark.parametrize("operation", ["list_jobs", "get_task"])
