@@ -14,7 +14,6 @@ from airflow_provider_jobmanager.batch import flows, stopping
 from airflow_provider_jobmanager.batch.ids import followed_id
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience
-from airflow_provider_jobmanager.batch.report import gather
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError, ServiceError
 from airflow_provider_jobmanager.following import (
@@ -41,6 +40,7 @@ from airflow_provider_jobmanager.triggers import kill
 from airflow_provider_jobmanager.triggers.accounts import account_for, renewed
 from airflow_provider_jobmanager.triggers.beside import Beside
 from airflow_provider_jobmanager.triggers.ending import end_of_task, push_xcoms
+from airflow_provider_jobmanager.triggers.reporting import report
 from airflow_provider_jobmanager.triggers.schedules import newest_job
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ _SO_FAR_SECONDS = 3.0
 _TERMINATE_SECONDS = 60.0
 _LAST_WORD_SECONDS = 15.0
 _QUIET_SECONDS = 60.0
-_REPORT_SECONDS = 30.0
 
 
 class _NotInTime(Exception):  # noqa: N818 - reads as what happened
@@ -242,7 +241,7 @@ class AzureBatchJobManagerTrigger(kill.Killable):
                             await beside.end()
                         if self.end_from_trigger and event["status"] not in (OUT_OF_SIGHT, "succeeded"):
                             # No worker will: say here what a person needs to know.
-                            await self._report(wait, Verdict.from_dict(event))
+                            await report(wait.client, Verdict.from_dict(event), self.log)
                         return event | {"told": beside.told}
                 except OutOfSight as lost:
                     account = await renewed(account, lost, self._account_in_time)
@@ -299,20 +298,6 @@ class AzureBatchJobManagerTrigger(kill.Killable):
         if self.wait_for == "job_manager":
             beside.run(self._watch_manager(wait))
         beside.set_alarm(self._remaining())
-
-    async def _report(self, wait: Wait, verdict: Verdict) -> None:
-        try:
-            report = await asyncio.wait_for(wait.client.perform(gather(verdict)), _REPORT_SECONDS)
-            lines = [*report.facts(), *report.output()]
-        except (ServiceError, asyncio.TimeoutError) as error:
-            # The verdict stands, whatever can't be told of it.
-            self.log.warning("What else is known of the job could not be read: %s", error or "no answer in time")
-        except Exception:
-            # Nor does a defect of ours in the telling change it.
-            self.log.exception("What else is known of the job could not be told")
-        else:
-            for line in lines:
-                self.log.info("%s", line)
 
     async def _event_of(self, news: News, wait: Wait) -> dict[str, Any] | None:
         """What ends the task; None when the news only had to be told."""
