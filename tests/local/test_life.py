@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# As started at a prompt, also when the tests run under nohup.
 START = """
-import sys
+import signal, sys
 from pathlib import Path
 from airflow_provider_jobmanager.local import Settings, serve
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 serve(Settings(port=0, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
 """
 # The system may hand a signal of the process to any of its threads.
@@ -58,10 +61,11 @@ serve(Settings(port=0, state_dir=Path(sys.argv[1])), say)
 """
 # It leads a session whose terminal is its standard output.
 IN_A_TERMINAL = """
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
 from pathlib import Path
 from airflow_provider_jobmanager.local import Settings, serve
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 serve(Settings(port=0, state_dir=Path(sys.argv[1])), lambda line: print(line, flush=True))
 """
@@ -141,9 +145,12 @@ def test_it_stops_cleanly_when_its_terminal_is_closed(tmp_path: Path):
     told = [sys.executable, "-W", "ignore", "-c", IN_A_TERMINAL, str(tmp_path)]
     with subprocess.Popen(told, stdout=theirs, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         os.close(theirs)
-        with os.fdopen(ours) as terminal:
-            assert terminal.readline().startswith(PREFIX)  # it listens
-        said = process.communicate(timeout=60)[1]
+        try:
+            with os.fdopen(ours) as terminal:
+                assert terminal.readline().startswith(PREFIX)  # it listens
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
     assert (process.returncode, said) == (0, "")
 
 
