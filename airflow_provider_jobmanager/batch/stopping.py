@@ -13,7 +13,7 @@ from airflow_provider_jobmanager.batch.flows import VERDICT_SELECT, job_or_none,
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.verdict import Verdict, WaitFor, manager_id_of, moment, so_far
-from airflow_provider_jobmanager.errors import NotOurJob, ServiceError, ServiceRefused, ServiceUnavailable
+from airflow_provider_jobmanager.errors import JobManagerError, NotOurJob, ServiceRefused, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,7 +176,7 @@ def read_so_far(
 ) -> Flow[Verdict]:
     """A verdict that Airflow's own clock made, with what the service says of job and manager: what a report needs.
 
-    Raises no ServiceError: what can't be read is left out, as is a later job of the same id.
+    Raises no JobManagerError: what can't be read is left out, as is a later job of the same id.
 
     Args:
         verdict: the verdict; one of another kind is returned as it is.
@@ -192,7 +192,7 @@ def read_so_far(
             return verdict
         manager_id = verdict.manager_id or manager_id_of(job)
         manager = (yield from task_or_none(verdict.job_id, manager_id, patience)) if manager_id else None
-    except ServiceError:
+    except JobManagerError:
         return verdict
     return so_far(verdict, job, manager)
 
