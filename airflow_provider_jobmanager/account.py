@@ -9,6 +9,7 @@ twice.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import os
@@ -333,14 +334,27 @@ def _json(body: bytes, status: int, call: Call) -> Any:
         ) from None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _proxies(endpoint: str) -> dict[str, str]:
     """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none.
+
+    None is asked for this machine's own addresses: to a proxy they are others.
 
     Raises:
         AccountError: it is no address. The clients would say so too, and tell its password.
     """
     parts = urlsplit(endpoint)
-    found = {} if proxy_bypass(parts.hostname or "") else getproxies()
+    host = parts.hostname or ""
+    found = {} if is_loopback(host) or proxy_bypass(host) else getproxies()
     proxy = found.get(parts.scheme) or found.get("all")
     return {parts.scheme: _proxy_address(proxy)} if proxy else {}
 

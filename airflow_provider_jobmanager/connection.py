@@ -19,7 +19,6 @@ nothing of these                                 default chain of the machine
 from __future__ import annotations
 
 import base64
-import ipaddress
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import frozen
 
-from airflow_provider_jobmanager.account import API_VERSION, Account
+from airflow_provider_jobmanager.account import API_VERSION, Account, is_loopback
 from airflow_provider_jobmanager.credentials import CLOUDS, METHODS, PUBLIC, Cloud, Credential, Method
 from airflow_provider_jobmanager.errors import AccountError
 from airflow_provider_jobmanager.provider_info import CONN_TYPE
@@ -115,7 +114,7 @@ def _endpoint(fields: _Fields) -> str:
     parts = _address(url)
     if parts is None or parts.scheme not in ("https", "http"):
         raise fields.wrong(f"account_url is not the URL of a Batch account, such as {_EXAMPLE}.")
-    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise fields.wrong(
             f"account_url is http:// and {parts.hostname} is not this machine. "
             "Use https://; without TLS the provider talks to loopback addresses only."
@@ -132,15 +131,6 @@ def _address(url: str) -> SplitResult | None:
         return None
     more = parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", url)
     return parts if parts.hostname and not more else None
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _cloud(fields: _Fields, endpoint: str) -> Cloud:

@@ -4,7 +4,7 @@ The two tasks of this DAG run side by side and neither holds a worker slot: ``fa
 deferred; ``follow`` knows only the job's id and waits for the same job.
 
 The manager is a script of its own, `managers/fan_out.py`. For a run in Azure upload it where the nodes can read it and
-give its address as the param ``script_url``.
+give its address as the param ``script_url``; the README beside this file says what it needs with the local service.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ with DAG(
             "POLL_SECONDS": "1",
         },
         constraints={"max_task_retry_count": 1, "max_wall_clock_time": "PT1H"},
-        # The manager only waits: let its children use the rest of its node. With the default (true) and a pool of one
-        # node they would never start.
+        # The manager only waits: let its children use the other slots of its node. In a pool of one node they would
+        # never start with the default (true), nor where a node has but one slot (taskSlotsPerNode, 1 unless set).
         run_exclusive=False,
         # How the script may talk to Batch: a token for its own job, which the local service gives. Azure has retired
-        # it; there leave this line out and give the pool a user-assigned identity instead.
+        # it; there leave this line out, and give the pool a user-assigned identity with the role "Azure Batch Job
+        # Submitter" on the Batch account.
         authentication_token_settings={"access": ["job"]},
         deferrable=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,9 @@ def _path(value: Path | str | None) -> Path | None:
 
 class SettingsError(ValueError):
     """A setting that can't work; the message names it."""
+
+
+_STORAGE = re.compile(r"(?:^|;)\s*(?:AccountName|BlobEndpoint|UseDevelopmentStorage)\s*=\s*[^\s;]", re.IGNORECASE)
 
 
 @frozen(kw_only=True)
@@ -85,6 +89,13 @@ class Settings:
             raise SettingsError(f"account {self.account!r} must be letters and digits.")
         if self.nodes < 0 or not 1 <= self.slots_per_node <= 256:  # noqa: PLR2004 - the service's own limit
             raise SettingsError("nodes must be 0 or more, and slots_per_node 1 to 256.")
+        if self.node_quota < 0 or (self.active_job_quota is not None and self.active_job_quota < 0):
+            raise SettingsError("node_quota and active_job_quota must be 0 or more.")
+        if self.auto_storage is not None and not _STORAGE.search(self.auto_storage):
+            raise SettingsError(
+                "auto_storage must be the connection string of a storage account: with AccountName= and AccountKey=, "
+                "with BlobEndpoint=, or UseDevelopmentStorage=true."
+            )
         try:
             base64.b64decode(self.key, validate=True)
         except (binascii.Error, ValueError):

@@ -1,7 +1,12 @@
 """A job manager that adds child tasks to its own job, waits for them, and ends as they ended.
 
 It runs on a Batch node with ``azure-batch`` and ``azure-identity`` installed (a start task, an application package or a
-container image brings them), and is told what to do by environment settings of its task:
+container image brings them). The pool has a user-assigned identity with the role "Azure Batch Job Submitter" on the
+Batch account, and a second slot or a second node for the children. What to do it is told by environment settings of its
+task:
+
+``AZURE_CLIENT_ID``
+    Which identity to use, when the pool has several.
 
 ``CHILDREN``
     How many child tasks there shall be.

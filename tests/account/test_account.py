@@ -257,9 +257,12 @@ def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(kind: str, monke
         assert run(kind, "http://account.invalid", once(calls.get("jobs", "j"))).data == {"id": "j"}
         assert len(proxy.requests) == 1
 
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        # This machine's own addresses need no leave.
         with ScriptedServer(lambda _: Reply(200, {"id": "direct"})) as server:
             assert run(kind, server.url, once(calls.get("jobs", "j"))).data == {"id": "direct"}
+        monkeypatch.setenv("no_proxy", "account.invalid")
+        with pytest.raises(ServiceUnavailable):
+            run(kind, "http://account.invalid", once(calls.get("jobs", "j")))
         assert len(proxy.requests) == 1
 
 

@@ -227,8 +227,24 @@ def test_a_port_that_is_taken_is_a_clear_error():
             LocalBatch(Settings(port=port)).start()
 
 
-def test_settings_that_can_not_work():
-    for wrong in ({"port": 70000}, {"account": "a b"}, {"key": "no base64"}, {"slots_per_node": 0}, {"key": ""}):
-        with pytest.raises(SettingsError, match=next(iter(wrong))):
-            Settings(**wrong)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70000},
+        {"account": "a b"},
+        {"key": "no base64"},
+        {"slots_per_node": 0},
+        {"key": ""},
+        {"node_quota": -1},
+        {"active_job_quota": -3},
+        {"auto_storage": "planted"},
+    ],
+)
+def test_settings_that_can_not_work(wrong: dict[str, Any]):
+    with pytest.raises(SettingsError, match=next(iter(wrong))) as caught:
+        Settings(**wrong)
+    assert "planted" not in str(caught.value)
+
+
+def test_no_representation_shows_the_key():
     assert "VGhl" not in repr(Settings())
