@@ -17,6 +17,7 @@ import random
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from airflow_provider_jobmanager.local.errors import ERRORS, BatchError, Row
 from airflow_provider_jobmanager.local.formats import http_date, parse_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -196,6 +197,8 @@ class Faults:
             look_back: gives what is needed to answer later as it is now, for ``stale``.
         """
         self.look_back = look_back
+        self.operations: Collection[str] = ()
+        """Names that rules may have; any while there are none."""
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         for rule in rules:
@@ -208,6 +211,10 @@ class Faults:
             ValueError: it is no rule.
         """
         fault = Fault.of(parts if rule is None else rule)
+        name = fault.operation
+        if name is not None and self.operations and not any(fnmatchcase(known, name) for known in self.operations):
+            near = ", ".join(map(repr, get_close_matches(name, self.operations, n=1))) or "a pattern such as 'list_*'"
+            raise ValueError(f"There is no operation {name!r}; did you mean {near}?")
         past = self.look_back() if fault.then == STALE and self.look_back else None
         with self._lock:
             self._rules.append(Rule(fault, past))

@@ -109,6 +109,7 @@ class Service:
         self.scripts = scripts
         self.secure = secure
         faults.look_back = self._look_back
+        faults.operations = frozenset(operation.name for operation in routes.OPERATIONS)
         self.control = Control(self) if engine.settings.control else None
         self.journal: deque[Entry] = deque(maxlen=JOURNAL_LENGTH)
         self.stages = (self._host, self._version, self._authenticate, self._find, self._body)

@@ -71,6 +71,12 @@ def test_the_journal_says_what_was_asked_and_answered(wire: Wire):
     assert entry["path"].startswith("/jobs/none?")
 
 
+def test_a_fault_of_an_operation_that_does_not_exist_is_refused(batch: LocalBatch):
+    with pytest.raises(ValueError, match="There is no operation 'creat_job'; did you mean 'create_job'"):
+        batch.faults.add(operation="creat_job", then="drop")
+    batch.faults.add(operation="list_*", then="drop", times=1)
+
+
 def test_faults_come_and_go(wire: Wire):
     control(wire, "POST", "/faults", {"then": "answer", "status": 503, "retry_after": 3, "operation": "get_job"})
     answer = wire.ask("GET", "/jobs/any")
