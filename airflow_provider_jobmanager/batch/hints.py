@@ -1,8 +1,9 @@
 """What a person may do about the well-known ways in which a job fails.
 
-One table. A row fits by the failure's code, by the manager's exit code or by a text that stands in the failure or in
-the last lines of its output; the first row that fits is the hint. Codes: the service's own list of failure codes
-(https://learn.microsoft.com/rest/api/batchservice/batch-status-and-error-codes and the constants of its SDKs).
+One table. A row fits by the failure's code, by the manager's exit code or by a text; the first row that fits is the
+hint. The text of a row with codes is looked for in what is known of the failure, that of any other in the last lines of
+the output: what a program prints is no evidence of why the service failed it. Codes: the service's own list of failure
+codes (https://learn.microsoft.com/rest/api/batchservice/batch-status-and-error-codes and the constants of its SDKs).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Row:
         hint: what may help.
         codes: the failure has one of these codes, in the service's spelling.
         exit_codes: the manager exited with one of these.
-        text: a pattern that is found in the failure or in the last lines of the output.
+        text: a pattern that is found in what is known of the failure when there are codes, and in the last lines of the
+            output when there are none.
         seen: that pattern, in words.
     """
 
@@ -41,13 +43,14 @@ class Row:
     text: str = ""
     seen: str = ""
 
-    def fits(self, code: str, exit_code: int | None, text: str) -> bool:
+    def fits(self, code: str, exit_code: int | None, *, known: str, output: str) -> bool:
         """Whether all that the row asks for is there; what it leaves out is not asked for."""
         if self.codes and code not in {name.lower() for name in self.codes}:
             return False
         if self.exit_codes and exit_code not in self.exit_codes:
             return False
-        return not self.text or re.search(self.text, text, re.IGNORECASE) is not None
+        evidence = known if self.codes else output
+        return not self.text or re.search(self.text, evidence, re.IGNORECASE) is not None
 
 
 _BLOBS = ("BlobAccessDenied", "ResourceContainerAccessDenied")
@@ -202,14 +205,22 @@ _NEVER_SEEN: Final = "Is this its id, and this its account? A sensor with job_mu
 _STATUS_SEEN: Final = {"timed_out": "`MaxWallClockTimeExpiry`", "lost": "it is gone (404 `JobNotFound`)"}
 
 
-def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "", urls: Iterable[str] = ()) -> str:
+def hint_for(
+    verdict: Verdict,
+    output: Iterable[str] = (),
+    command_line: str = "",
+    *,
+    sources: Iterable[str] = (),
+    destinations: Iterable[str] = (),
+) -> str:
     """What may help; empty when nothing is known.
 
     Args:
         verdict: how the job ended.
         output: last lines that the task wrote.
         command_line: the manager's command line, unless another task failed.
-        urls: where the failed task's files come from and go to.
+        sources: URLs that the failed task's files come from.
+        destinations: URLs that they go to.
     """
     if verdict.never_seen:
         return _NEVER_SEEN
@@ -220,13 +231,16 @@ def hint_for(verdict: Verdict, output: Iterable[str] = (), command_line: str = "
     if verdict.status != "failed":
         return ""
     details = " ".join(value for _, value in named_values(failure.get("details")))
-    text = f"{failure.get('message')} {details}\n" + "\n".join(output)
+    known = f"{failure.get('message')} {details}"
+    # The SAS of an input has often expired when a long task ends, and nothing is wrong with that.
+    urls = destinations if code.startswith("fileupload") else sources
     if _expired((details, *urls), verdict.ended_at):
-        text += "\nexpired"
+        known += "\nexpired"
     if command_line.strip() and not verdict.failed_task and not _has_shell(command_line):
-        text += f"\ncommand line: {command_line}"
+        known += f"\ncommand line: {command_line}"
     exit_code = None if verdict.failed_task else verdict.exit_code
-    return next((row.hint for row in TABLE if row.fits(code, exit_code, text)), "")
+    printed = "\n".join(output)
+    return next((row.hint for row in TABLE if row.fits(code, exit_code, known=known, output=printed)), "")
 
 
 def _has_shell(command_line: str) -> bool:

@@ -183,7 +183,8 @@ def gather(
     shown = tuple(_child(each, mask) for each in (children or ())[:_CHILDREN_SHOWN])
     failed = payload.get("failedTask") or payload.get("jobManagerTask") or {}
     output = [each for tail in found for each in tail.lines]
-    hint = hint_for(verdict, output, str(failed.get("commandLine") or ""), _urls(failed))
+    command_line = str(failed.get("commandLine") or "")
+    hint = hint_for(verdict, output, command_line, sources=_sources(failed), destinations=_destinations(failed))
     return Report(verdict, tuple(found), shown, None if children is None else len(children), hint, tuple(notes))
 
 
@@ -199,11 +200,16 @@ def _payload(verdict: Verdict, patience: Patience) -> Flow[Json]:
     return dict(job.data) | {"failedTask": task.data}
 
 
-def _urls(task: Mapping[str, Any]) -> list[str]:
-    """Where a task's files come from and go to."""
-    sources = [file.get("httpUrl") or file.get("storageContainerUrl") for file in task.get("resourceFiles") or ()]
+def _sources(task: Mapping[str, Any]) -> list[str]:
+    """Where a task's files come from."""
+    urls = [file.get("httpUrl") or file.get("storageContainerUrl") for file in task.get("resourceFiles") or ()]
+    return [str(url) for url in urls if url]
+
+
+def _destinations(task: Mapping[str, Any]) -> list[str]:
+    """Where they go to."""
     containers = [(file.get("destination") or {}).get("container") or {} for file in task.get("outputFiles") or ()]
-    return [str(url) for url in (*sources, *(each.get("containerUrl") for each in containers)) if url]
+    return [str(url) for each in containers if (url := each.get("containerUrl"))]
 
 
 def _child(task: Mapping[str, Any], mask: Mask) -> FailedChild:

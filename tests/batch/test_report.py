@@ -190,6 +190,68 @@ def test_hints(verdict, output, command, said):
     assert bool(said) == bool(hint)
 
 
+NO_SAS = "https://a/b"
+PAST = "https://a/b?se=2026-04-30T00%3A00%3A00Z&sig=***"
+FUTURE = "https://a/b?se=2027-04-30T00%3A00%3A00Z&sig=***"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "output", "sources", "destinations", "said"),
+    [
+        (
+            FAILED.evolve(failure=failure("TaskEnded", "Task Was Ended by User Request"), exit_code=None),
+            ["\tElapsed (wall clock) time (h:mm:ss or m:ss): 0:03.10"],
+            [],
+            [],
+            "",
+        ),
+        (
+            FAILED.evolve(failure=failure("TaskEnded", "Task was ended because its wall clock time ran out")),
+            [],
+            [],
+            [],
+            "max_wall_clock_time",
+        ),
+        (FAILED.evolve(failure=failure("FileUploadAccessDenied")), [], [PAST], [FUTURE], "write permission"),
+        (FAILED.evolve(failure=failure("FileUploadAccessDenied")), [], [FUTURE], [NO_SAS, PAST], "SAS has expired"),
+        (
+            FAILED.evolve(failure=failure("FileUploadAccessDenied")),
+            ["cache entry expired, refreshing"],
+            [],
+            [],
+            "write permission",
+        ),
+        (
+            FAILED.evolve(failure=failure("FileUploadAccessDenied", "The SAS has expired")),
+            [],
+            [],
+            [],
+            "the container's SAS has expired",
+        ),
+        (FAILED.evolve(failure=failure("BlobAccessDenied")), [], [NO_SAS], [PAST], "may not be read (403)"),
+        (FAILED.evolve(failure=failure("BlobAccessDenied")), [], [NO_SAS, PAST], [], "resource file has expired"),
+        (
+            FAILED.evolve(failure=failure("ResourceContainerAccessDenied")),
+            ["Signature not valid in the specified time frame"],
+            [FUTURE],
+            [],
+            "may not be read (403)",
+        ),
+        (FAILED, ["tar: No space left on device"], [PAST], [PAST], "No space is left"),
+    ],
+)
+def test_a_hint_is_judged_from_the_right_evidence(verdict, output, sources, destinations, said):
+    hint = hint_for(verdict, output, sources=sources, destinations=destinations)
+    assert said in hint
+    assert bool(said) == bool(hint)
+
+
+def test_what_is_printed_is_not_a_command_line():
+    verdict = FAILED.evolve(failure=failure("CommandLaunchFailed"), exit_code=None)
+    hint = hint_for(verdict, ["command line: a && b"], "./run.sh")
+    assert "could not be launched" in hint
+
+
 def test_the_catalogue_is_the_table():
     assert (
         Path(airflow_provider_jobmanager.__file__).with_name("FAILURES.md").read_text().endswith("\n\n" + catalogue())
