@@ -163,12 +163,19 @@ TABLE: Final = (
     Row(
         "The task ran longer than its constraints.max_wall_clock_time, and was ended.",
         ("TaskEnded",),
-        text=r"wall ?clock",
+        # The service may say "ended by user request" of it too, and the time in the details only.
+        text=r"wall ?clock|maximum execution time",
         seen="the wall clock named as the reason",
     ),
     Row(
         "The task was ended from outside; on Windows that is also how the end of its max_wall_clock_time looks.",
         exit_codes=(-1073741510, 3221225786),
+    ),
+    Row(
+        "Somebody ended the task by a request: a person in the portal, or a program; it did not fail by itself.",
+        ("TaskEnded",),
+        text=r"user request",
+        seen="a user's request named as the reason",
     ),
     Row(
         "The script has Windows line ends: its interpreter's name ends with a carriage return. Save it with LF.",

@@ -199,11 +199,31 @@ FUTURE = "https://a/b?se=2027-04-30T00%3A00%3A00Z&sig=***"
     ("verdict", "output", "sources", "destinations", "said"),
     [
         (
-            FAILED.evolve(failure=failure("TaskEnded", "Task Was Ended by User Request"), exit_code=None),
+            FAILED.evolve(failure=failure("TaskEnded", "Task Was Ended by User Request"), exit_code=-9),
             ["\tElapsed (wall clock) time (h:mm:ss or m:ss): 0:03.10"],
             [],
             [],
-            "",
+            "ended the task by a request",
+        ),
+        (
+            FAILED.evolve(failure=failure("TaskEnded", "Task Was Ended by User Request"), exit_code=-1073741510),
+            [],
+            [],
+            [],
+            "on Windows that is also how the end of its max_wall_clock_time looks",
+        ),
+        (
+            FAILED.evolve(
+                failure=failure(
+                    "TaskEnded",
+                    "The task was ended by user request",
+                    Message="The maximum execution time configured on the task was exceeded",
+                )
+            ),
+            [],
+            [],
+            [],
+            "max_wall_clock_time",
         ),
         (
             FAILED.evolve(failure=failure("TaskEnded", "Task was ended because its wall clock time ran out")),
