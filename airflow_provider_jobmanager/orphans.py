@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from airflow_provider_jobmanager.batch.flows import job_or_none
 from airflow_provider_jobmanager.batch.job_manager_task import ID
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
+from airflow_provider_jobmanager.batch.printable import line, one_line
 from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
@@ -134,11 +136,13 @@ def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:
         JobManagerError: the Batch service can't be asked.
     """
     request = calls.rows("jobs", filter="state ne 'completed'", select=_SELECT)
-    for job in hook.perform(patiently(request, Patience(60.0))).data:
-        owner = Owner.of(job)
-        if owner is None or str(job.get("state")).lower() in ("terminating", "deleting"):
-            continue
-        try:
+    jobs = hook.perform(patiently(request, Patience(60.0))).data
+    ours = [(job, owner) for job in jobs if (owner := Owner.of(job)) is not None and not _is_ending(job)]
+    if ours:
+        with _asked(api):
+            api.login()
+    for job, owner in ours:
+        with _asked(api, f" about {owner}"):
             if owner.run_start and _moment(owner.run_start) is None:
                 # Whose job it is can't be known, and one broken mark is no reason to say nothing of the others.
                 orphan, why = (
@@ -150,9 +154,21 @@ def examine(hook: AzureBatchJobManagerHook, api: AirflowApi) -> Iterator[Found]:
                 if followed is not None and _differ(followed, job) and not _is_job_of(hook, followed, owner):
                     followed = None
                 orphan, why = judge(job, owner, task, followed)
-        except (AirflowApiError, httpx.HTTPError) as error:
-            raise ConfigurationError(f"Airflow at {api.url} can't be asked about {owner}: {error}") from error
         yield Found(str(job["id"]), str(job.get("state")), owner, job.get("creationTime"), orphan, why)
+
+
+@contextmanager
+def _asked(api: AirflowApi, about: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (AirflowApiError, httpx.HTTPError, httpx.InvalidURL) as error:
+        # An answer may be a whole page.
+        why = one_line(str(error)) or type(error).__name__
+        raise ConfigurationError(line(f"Airflow at {api.url} can't be asked{about}: {why}")) from error
+
+
+def _is_ending(job: Json) -> bool:
+    return str(job.get("state")).lower() in ("terminating", "deleting")
 
 
 def judge(job: Json, owner: Owner, task: TaskInstance | None, followed: str | None) -> tuple[bool, str]:
@@ -206,10 +222,19 @@ def _task(api: AirflowApi, owner: Owner) -> tuple[TaskInstance | None, str | Non
             return None, None
         task = api.task_instance(*where)
     except AirflowApiError as error:
-        if error.status == _NOT_FOUND:
+        if _says_gone(error, owner.run_id):
             return None, None
         raise
     return task, _followed(api, owner)
+
+
+def _says_gone(error: AirflowApiError, name: str) -> bool:
+    """Whether Airflow says that it does not have what was asked for.
+
+    It names that in backticks. Another web server answers 404 too, and so do a path that lacks a prefix and a route
+    that Airflow does not have: with a page, with ``{"detail": "Not Found"}`` or ``{"error": "API route not found"}``.
+    """
+    return error.status == _NOT_FOUND and f"`{name}`" in (error.detail or "")
 
 
 def _same_moment(one: str | None, other: str) -> bool:
@@ -229,9 +254,11 @@ def _followed(api: AirflowApi, owner: Owner) -> str | None:
     try:
         entry = api.request("GET", path, params={"map_index": owner.map_index, "deserialize": False})
     except AirflowApiError as error:
-        if error.status == _NOT_FOUND:
+        if _says_gone(error, _XCOM_JOB_ID):
             return None
         raise
+    if not isinstance(entry, dict) or "value" not in entry:
+        raise AirflowApiError("The answer is not an XCom of Airflow")
     return str(entry["value"]).strip('"')
 
 

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
+from azure.batch import BatchClient, models
+from azure.core.credentials import AzureNamedKeyCredential
 
 from airflow_provider_jobmanager import orphans
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.cli import main
-from airflow_provider_jobmanager.demo.airflow_api import TaskInstance
-from airflow_provider_jobmanager.errors import ServiceUnavailable
+from airflow_provider_jobmanager.demo.airflow_api import AirflowApi, TaskInstance
+from airflow_provider_jobmanager.errors import ConfigurationError, ServiceUnavailable
 from airflow_provider_jobmanager.orphans import GONE, judge
 from tests.batch.conversing import Script
 from tests.batch.fake_service import refused
+from tests.scripted import Reply, Request, ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
+    from airflow_provider_jobmanager.local import LocalBatch
 
 OWNER = Owner("sales", "load", "r1", -1, 1, "ti-1", 2, "2026-01-01T00:00:00+00:00")
+PASSWORD = "the-password-of-the-user"
+TOKEN = "the-token-of-the-user"
+SALES = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def sales():
+    @task
+    def load():
+        pass
+
+    load()
+
+sales()
+"""
 JOB: dict[str, Any] = {"id": "j", "jobManagerTask": {"killJobOnCompletion": True}}
 
 
@@ -77,6 +101,9 @@ class Airflow:
     """Knows one run, whose task has failed."""
 
     url = "http://127.0.0.1:9"
+
+    def login(self) -> None:
+        pass
 
     def dag_run(self, _dag_id: str, _run_id: str) -> Any:
         return SimpleNamespace(raw={"start_date": "2026-01-01T00:00:00Z"})
@@ -154,3 +181,146 @@ def test_only_what_was_left_alone_is_said_to_be(
     assert ("could not be ended: busy" in said) is (why != GONE)
     assert ("were left alone" in said) is bool(advice)
     assert advice in said
+
+
+@pytest.fixture
+def active_job(local_batch: LocalBatch, monkeypatch: pytest.MonkeyPatch) -> Callable[[], models.BatchJob]:
+    """An active job with our mark, of a task that is no Airflow's here; ``orphans`` knows account and user."""
+    monkeypatch.setenv("AIRFLOW_API_USERNAME", "user")
+    monkeypatch.setenv("AIRFLOW_API_PASSWORD", PASSWORD)
+    local_batch.scripts.add(task_id="manager", seconds=600)
+    client = BatchClient(local_batch.url, AzureNamedKeyCredential(local_batch.account, local_batch.key))
+    client.create_job(
+        models.BatchJobCreateOptions(
+            id="j1",
+            pool_info=models.BatchPoolInfo(pool_id="local"),
+            metadata=[models.BatchMetadataItem(**item) for item in OWNER.metadata()],
+            job_manager_task=models.BatchJobManagerTask(id="manager", command_line="true"),
+        )
+    )
+    return lambda: client.get_job("j1")
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What ``orphans`` says when it can't do its work: one line, no secret in it, and exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        main(["orphans", *arguments])
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err
+    assert PASSWORD not in said.err
+    assert TOKEN not in said.err
+    return said.err
+
+
+def logged_in(*answers: Reply) -> Callable[[Request], Reply]:
+    """Gives a token, then answers everything with these in turn, and from then on with the last one."""
+    left = list(answers)
+
+    def answer(request: Request) -> Reply:
+        if request.path == "/auth/token":
+            return Reply(201, {"access_token": TOKEN})
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return answer
+
+
+RUN = {"dag_id": OWNER.dag_id, "dag_run_id": OWNER.run_id, "state": "running", "start_date": OWNER.run_start}
+RUNNING = {
+    "task_id": OWNER.task_id,
+    "map_index": -1,
+    "state": "running",
+    "try_number": 2,
+    "max_tries": 2,
+    "duration": None,
+}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: Reply(404, b"not found"),
+        lambda _: Reply(404, {"detail": "Not Found"}),
+        logged_in(Reply(404, b"<html>\n<h1>not found</h1>\n</html>")),
+        logged_in(Reply(404, {"detail": "Not Found"})),
+        logged_in(Reply(404, {"detail": f"/api/v2/dags/sales/dagRuns/{OWNER.run_id} was not found"})),
+        logged_in(Reply(404, {"error": "API route not found"})),
+        logged_in(Reply(404, {"detail": [{"msg": f"`{OWNER.run_id}`"}]})),
+        logged_in(Reply(200, RUN), Reply(404, {"detail": "Not Found"})),
+        logged_in(Reply(200, RUN), Reply(200, RUNNING), Reply(404, {"detail": "Not Found"})),
+    ],
+)
+def test_a_404_of_anything_but_airflow_makes_no_job_an_orphan(
+    answer: Callable[[Request], Reply], active_job: Callable[[], models.BatchJob], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedServer(answer) as server:
+        said = complaint(capsys, "--airflow-url", server.url, "--terminate", "--gone-too")
+
+    assert f"Airflow at {server.url} can't be asked" in said
+    assert "was answered 404" in said
+    assert active_job().state == "active"
+
+
+def test_a_job_whose_run_airflow_does_not_have_is_ended_when_that_is_asked_for(
+    active_job: Callable[[], models.BatchJob], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = f"The DagRun with dag_id: `{OWNER.dag_id}` and run_id: `{OWNER.run_id}` was not found"
+    with ScriptedServer(logged_in(Reply(404, {"detail": gone}))) as server:
+        command = ["orphans", "--airflow-url", server.url, "--terminate"]
+        assert main(command) == 1
+        assert active_job().state == "active"
+        assert main([*command, "--gone-too"]) == 0
+
+    assert capsys.readouterr().out.count(GONE) == 2
+    assert active_job().state in {"terminating", "completed"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            lambda request: Reply(301, b"", {"Location": f"https://airflow.example{request.path}?code={TOKEN}"}),
+            "POST /auth/token was answered 301 with a redirect to https://airflow.example/auth/token",
+        ),
+        (lambda _: Reply(200, b"<html>\nSign in\n</html>"), "POST /auth/token was answered 200 with what is not JSON"),
+        (lambda _: Reply(200, {}), "POST /auth/token was answered 200 without a token"),
+        (lambda _: Reply(200, ["access_token"]), "POST /auth/token was answered 200 without a token"),
+        (lambda _: Reply(200, {"access_token": f"{TOKEN}\n"}), "POST /auth/token was answered 200 without a token"),
+        (lambda asked: Reply(422, asked.body), "POST /auth/token was answered 422 Unprocessable Entity"),
+        (logged_in(Reply(200, b"<html>\nSign in\n</html>")), "was answered 200 with what is not JSON"),
+        (logged_in(Reply(302, b"", {"Location": "/login?next=/"})), "was answered 302 with a redirect to /login"),
+        (logged_in(Reply(500, f"Authorization: Bearer {TOKEN}".encode())), "was answered 500: Authorization: Bearer"),
+        (logged_in(Reply(200, {})), "The answer is not a DAG run of Airflow"),
+        (logged_in(Reply(200, RUN), Reply(200, [])), "The answer is not a task instance of Airflow"),
+        (logged_in(Reply(200, RUN), Reply(200, RUNNING), Reply(200, {})), "The answer is not an XCom of Airflow"),
+        (lambda _: Reply(drop=True), "can't be asked: "),
+    ],
+)
+def test_what_is_no_answer_of_airflow_is_told_in_one_line(
+    answer: Callable[[Request], Reply],
+    why: str,
+    active_job: Callable[[], models.BatchJob],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ScriptedServer(answer) as server:
+        said = complaint(capsys, "--airflow-url", server.url, "--terminate", "--gone-too")
+
+    assert why in said
+    assert active_job().state == "active"
+
+
+def test_a_real_airflow_tells_what_it_does_not_have(airflow: AirflowHome) -> None:
+    airflow.add_dag("sales", SALES)
+    run_id = airflow.api.trigger("sales")
+    run = airflow.api.wait_for_run("sales", run_id)
+    there = evolve(OWNER, run_id=run_id, run_start=run.raw["start_date"])
+    owners = [there, evolve(there, task_id="store"), evolve(there, map_index=3), evolve(there, run_id="none")]
+    jobs = [{"id": f"j{number}", "state": "active", "metadata": each.metadata()} for number, each in enumerate(owners)]
+    hook: Any = SimpleNamespace(perform=Script({"GET /jobs": jobs}).perform)
+
+    found = list(orphans.examine(hook, airflow.api))
+
+    assert [one.why for one in found] == ["the task is success", GONE, GONE, GONE]
+    with AirflowApi(f"{airflow.url}/elsewhere") as elsewhere, pytest.raises(ConfigurationError, match="can't be asked"):
+        list(orphans.examine(hook, elsewhere))

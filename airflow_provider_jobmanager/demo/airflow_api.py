@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,15 +23,18 @@ FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "r
 _LOOK_AGAIN_SECONDS = 0.2
 _ERROR_BODY_CHARACTERS = 1000
 _BUSY_SECONDS = 120.0
+_LOGIN = "/auth/token"
 
 
 class AirflowApiError(RuntimeError):
-    """Airflow answered a request with an error status, or did not reach a state in time."""
+    """A request was answered with no success or with what Airflow does not say, or a state was not reached in time."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, detail: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         """The HTTP status, None when the error is a wait that took too long."""
+        self.detail = detail
+        """What the server's JSON gives as the reason; None when it is no JSON or has none."""
 
 
 @attrs.frozen
@@ -75,7 +79,8 @@ class AirflowApi:
 
     def __init__(self, url: str, username: str = "admin", password: str = "admin") -> None:  # noqa: S107  a local Airflow's only user
         self.url = url.rstrip("/")
-        self._login = {"username": username, "password": password}
+        self._credentials = {"username": username, "password": password}
+        self._token = ""
         # trust_env=False: a proxy of the environment is not for loopback. The first answers of an API server on a busy
         # machine have been seen to take half a minute.
         self._client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
@@ -101,10 +106,20 @@ class AirflowApi:
             arguments: Anything that ``httpx.Client.request`` takes.
         """
         if "Authorization" not in self._client.headers:
-            token = self._send("POST", "/auth/token", json=self._login).json()["access_token"]
-            self._client.headers["Authorization"] = f"Bearer {token}"
+            self.login()
         response = self._send(method, f"/api/v2{path}", **arguments)
-        return response.json() if response.content else None
+        return _decoded(response) if response.content else None
+
+    def login(self) -> None:
+        """Gets the token that every later request carries. The first request does so, unless it was done before."""
+        response = self._send("POST", _LOGIN, json=self._credentials)
+        answer = _decoded(response)
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        # What can't stand in a header would be told in the client's error.
+        if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+            raise AirflowApiError(f"{_answered(response)} without a token", response.status_code)
+        self._token = token
+        self._client.headers["Authorization"] = f"Bearer {token}"
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         response = self._client.request(method, path, **arguments)
@@ -112,17 +127,30 @@ class AirflowApi:
         while _was_busy(response) and time.monotonic() < deadline:
             time.sleep(_LOOK_AGAIN_SECONDS)
             response = self._client.request(method, path, **arguments)
-        if response.is_error:
-            body = response.text[:_ERROR_BODY_CHARACTERS]
-            raise AirflowApiError(f"{method} {path} was answered {response.status_code}: {body}", response.status_code)
+        # Redirects are not followed, so one is no success either.
+        if not response.is_success:
+            raise self._refusal(response, told=path != _LOGIN)
         return response
+
+    def _refusal(self, response: httpx.Response, *, told: bool) -> AirflowApiError:
+        what = _answered(response)
+        if response.has_redirect_location:
+            # An address to log in at may hold a code or a token.
+            what += f" with a redirect to {re.split('[?#]', response.headers['Location'])[0]}"
+        elif told:
+            body = response.text.replace(self._token, "***") if self._token else response.text
+            what += f": {body[:_ERROR_BODY_CHARACTERS]}"
+        else:
+            # Whoever answers a login with an error may repeat the password in it.
+            what += f" {response.reason_phrase}"
+        return AirflowApiError(what, response.status_code, _detail(response))
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
     def health(self) -> dict[str, str | None]:
         """The state of each component by name: ``healthy``, ``unhealthy``, or None when it never ran."""
         # The one question that needs no login, so that it can be asked while the server is starting.
-        answer = self._send("GET", "/api/v2/monitor/health").json()
+        answer = _decoded(self._send("GET", "/api/v2/monitor/health"))
         return {name: part["status"] for name, part in answer.items() if part is not None}
 
     def import_errors(self) -> dict[str, str]:
@@ -312,21 +340,50 @@ def _was_busy(response: httpx.Response) -> bool:
     return response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR and "database is locked" in response.text
 
 
-def _dag_run(raw: Mapping[str, Any]) -> DagRun:
-    return DagRun(dag_id=raw["dag_id"], run_id=raw["dag_run_id"], state=raw["state"], raw=raw)
+def _answered(response: httpx.Response) -> str:
+    request = response.request
+    return f"{request.method} {request.url.path} was answered {response.status_code}"
 
 
-def _task_instance(raw: Mapping[str, Any]) -> TaskInstance:
-    return TaskInstance(
-        task_id=raw["task_id"],
-        map_index=raw["map_index"],
-        state=raw["state"],
-        try_number=raw["try_number"],
-        max_tries=raw["max_tries"],
-        duration=raw["duration"],
-        rendered=raw.get("rendered_fields") or {},
-        raw=raw,
-    )
+def _decoded(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise AirflowApiError(
+            f"{_answered(response)} with what is not JSON: that is no API of Airflow", response.status_code
+        ) from None
+
+
+def _detail(response: httpx.Response) -> str | None:
+    try:
+        answer = response.json()
+    except ValueError:
+        return None
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return detail if isinstance(detail, str) else None
+
+
+def _dag_run(raw: Any) -> DagRun:
+    try:
+        return DagRun(dag_id=raw["dag_id"], run_id=raw["dag_run_id"], state=raw["state"], raw=raw)
+    except (KeyError, TypeError):
+        raise AirflowApiError("The answer is not a DAG run of Airflow") from None
+
+
+def _task_instance(raw: Any) -> TaskInstance:
+    try:
+        return TaskInstance(
+            task_id=raw["task_id"],
+            map_index=raw["map_index"],
+            state=raw["state"],
+            try_number=raw["try_number"],
+            max_tries=raw["max_tries"],
+            duration=raw["duration"],
+            rendered=raw.get("rendered_fields") or {},
+            raw=raw,
+        )
+    except (KeyError, TypeError):
+        raise AirflowApiError("The answer is not a task instance of Airflow") from None
 
 
 def _log_line(message: str | Mapping[str, Any]) -> str:
