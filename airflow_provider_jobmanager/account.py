@@ -123,7 +123,7 @@ class Account:
             # Of the environment, proxies and certificates count, found once: with all of it a netrc file's entry would
             # take the place of our Authorization, and aiohttp would ask for proxy and netrc in a thread each time.
             "use_env_settings": False,
-            "proxies": self._named(lambda: _proxies(self.endpoint)),
+            "proxies": self._named(lambda: proxies(self.endpoint)),
         }
 
 
@@ -344,8 +344,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _proxies(endpoint: str) -> dict[str, str]:
-    """The proxy that the environment names for an endpoint, as the SDK takes it; empty for none.
+def proxies(endpoint: str) -> dict[str, str]:
+    """The proxy that the environment names for an endpoint, by scheme as the SDK takes it; empty for none.
 
     None is asked for this machine's own addresses: to a proxy they are others.
 

@@ -7,7 +7,6 @@ count towards the account's quota of active jobs.
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from attrs import frozen
 
+from airflow_provider_jobmanager.airflow_server import PASSWORD, USERNAME, api_of
 from airflow_provider_jobmanager.batch import calls, stopping
 from airflow_provider_jobmanager.batch.flows import job_or_none
 from airflow_provider_jobmanager.batch.job_manager_task import ID
 from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.batch.patience import Patience, patiently
 from airflow_provider_jobmanager.batch.printable import line, one_line
-from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApi, AirflowApiError, TaskInstance
+from airflow_provider_jobmanager.demo.airflow_api import FINISHED_TASK, AirflowApiError, TaskInstance
 from airflow_provider_jobmanager.errors import ConfigurationError, JobManagerError
 from airflow_provider_jobmanager.provider_info import DEFAULT_CONN_ID
 from airflow_provider_jobmanager.terminal import hook_of, trouble_with
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_jobmanager.batch.calls import Json
+    from airflow_provider_jobmanager.demo.airflow_api import AirflowApi
     from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
-
-USERNAME = "AIRFLOW_API_USERNAME"
-PASSWORD = "AIRFLOW_API_PASSWORD"  # noqa: S105 - the name of a variable
 
 GONE = "this Airflow has no such task instance (any more)"
 
@@ -105,12 +103,11 @@ def run(arguments: Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415 - only for who sees it
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    airflow = _url(arguments.airflow_url), _needed(USERNAME), _needed(PASSWORD)
-    hook = hook_of(arguments.conn_id)
-    if trouble := trouble_with(hook):
-        raise ConfigurationError(trouble)
     left = left_alone = 0
-    with AirflowApi(*airflow) as api:
+    with api_of(arguments.airflow_url) as api:
+        hook = hook_of(arguments.conn_id)
+        if trouble := trouble_with(hook):
+            raise ConfigurationError(trouble)
         jobs = list(examine(hook, api))
     for found in jobs:
         what = "orphan" if found.orphan else "kept  "
@@ -271,21 +268,3 @@ def _terminate(hook: AzureBatchJobManagerHook, found: Found, console: Any) -> in
         return 1
     console.print(f"        was told to end and is {state}.")
     return 0
-
-
-def _url(given: str | None) -> str:
-    from airflow.sdk.configuration import conf  # noqa: PLC0415 - imports Airflow, which takes seconds
-
-    url = given or conf.get("api", "base_url", fallback="")
-    if not url:
-        raise ConfigurationError("Where is Airflow's API server? Give --airflow-url, such as http://127.0.0.1:8080.")
-    return str(url)
-
-
-def _needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        raise ConfigurationError(
-            f"Set {USERNAME} and {PASSWORD} to a user of Airflow's API who may read task instances."
-        )
-    return value

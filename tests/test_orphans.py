@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,15 @@ from airflow_provider_jobmanager.batch.ownership import Owner
 from airflow_provider_jobmanager.cli import main
 from airflow_provider_jobmanager.demo.airflow_api import AirflowApi, TaskInstance
 from airflow_provider_jobmanager.errors import ConfigurationError, ServiceUnavailable
+from airflow_provider_jobmanager.local.tls import certificate_in
 from airflow_provider_jobmanager.orphans import GONE, judge
 from tests.batch.conversing import Script
 from tests.batch.fake_service import refused
 from tests.scripted import Reply, Request, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from airflow_provider_jobmanager.demo.airflow_home import AirflowHome
     from airflow_provider_jobmanager.local import LocalBatch
@@ -324,3 +328,129 @@ def test_a_real_airflow_tells_what_it_does_not_have(airflow: AirflowHome) -> Non
     assert [one.why for one in found] == ["the task is success", GONE, GONE, GONE]
     with AirflowApi(f"{airflow.url}/elsewhere") as elsewhere, pytest.raises(ConfigurationError, match="can't be asked"):
         list(orphans.examine(hook, elsewhere))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:80a",
+        "http://127.0.0.1:99999",
+        "airflow.example:8080",
+        "airflow.example",
+        "https://",
+        "http://[::1",
+        f"http://user:{PASSWORD}@127.0.0.1:9",
+        f"http://user:{PASSWORD}/@127.0.0.1:9",
+        f"http://127.0.0.1:9?token={TOKEN}",
+        "http://127.0.0.1:9/#home",
+    ],
+)
+def test_an_address_that_is_none_is_told(
+    url: str, active_job: Callable[[], models.BatchJob], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--airflow-url is no address" in complaint(capsys, "--airflow-url", url)
+    assert active_job().state == "active"
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of an Airflow whose certificate no public authority has signed, and that certificate."""
+    gone = f"The DagRun with dag_id: `{OWNER.dag_id}` and run_id: `{OWNER.run_id}` was not found"
+    server = ScriptedServer(logged_in(Reply(404, {"detail": gone})))
+    tls = certificate_in(tmp_path / "tls")
+    server._http.socket = tls.server_context().wrap_socket(server._http.socket, server_side=True)
+    with server:
+        yield server.url.replace("http:", "https:"), tls.certificate
+
+
+@pytest.mark.parametrize(
+    "names", [("SSL_CERT_FILE",), ("REQUESTS_CA_BUNDLE",), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
+)
+@pytest.mark.usefixtures("active_job", "no_certificates")
+def test_an_airflow_with_a_private_authority_is_trusted_by_environment_variables(
+    names: tuple[str, ...],
+    private: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url, certificate = private
+    # The last one alone names the right certificate: what both name counts.
+    for name in names[:-1]:
+        monkeypatch.setenv(name, str(certificate_in(tmp_path / "another").certificate))
+    monkeypatch.setenv(names[-1], str(certificate))
+
+    assert main(["orphans", "--airflow-url", url]) == 1
+
+    assert "orphan  j1  active since" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to name a certificate by its hash")
+@pytest.mark.usefixtures("active_job", "no_certificates")
+def test_certificates_are_taken_from_a_folder(
+    private: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, certificate = private
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(certificate)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    folder = tmp_path / "trusted"
+    folder.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder))
+    assert "CERTIFICATE_VERIFY_FAILED" in complaint(capsys, "--airflow-url", url)
+
+    shutil.copy(certificate, folder / f"{name}.0")
+    assert main(["orphans", "--airflow-url", url]) == 1
+
+
+@pytest.mark.usefixtures("active_job", "no_certificates")
+def test_certificates_that_can_not_be_trusted_or_read_are_told(
+    private: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "CERTIFICATE_VERIFY_FAILED" in complaint(capsys, "--airflow-url", private[0])
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
+    assert "SSL_CERT_FILE (/nowhere/at/all.pem) can't be read" in complaint(capsys, "--airflow-url", private[0])
+
+
+@pytest.fixture
+def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    """A proxy of the environment, which answers for whatever host is asked; the Batch service is asked without it."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    gone = f"The DagRun with dag_id: `{OWNER.dag_id}` and run_id: `{OWNER.run_id}` was not found"
+    with ScriptedServer(logged_in(Reply(404, {"detail": gone}))) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        yield server
+
+
+@pytest.mark.usefixtures("active_job")
+def test_an_airflow_elsewhere_is_asked_through_the_proxy(proxied: ScriptedServer) -> None:
+    assert main(["orphans", "--airflow-url", "http://airflow.invalid"]) == 1
+    assert {request.headers["host"] for request in proxied.requests} == {"airflow.invalid"}
+    assert proxied.requests[-1].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.usefixtures("active_job")
+def test_an_airflow_of_this_machine_is_asked_without_the_proxy(
+    proxied: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "can't be asked" in complaint(capsys, "--airflow-url", "http://localhost:9")
+    assert proxied.requests == []
+
+
+@pytest.mark.parametrize(
+    "proxy", [f"http://u:{PASSWORD}@proxy:bad", f"ftp://u:{PASSWORD}@proxy", f"socks5://u:{PASSWORD}@proxy"]
+)
+@pytest.mark.usefixtures("active_job", "proxied")
+def test_a_proxy_that_can_not_be_used_is_told_without_its_password(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+
+    assert "the proxy that the environment names for it" in complaint(capsys, "--airflow-url", "http://airflow.invalid")

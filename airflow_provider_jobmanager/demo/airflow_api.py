@@ -11,6 +11,7 @@ import attrs
 import httpx
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
@@ -73,17 +74,27 @@ class AirflowApi:
         url: The API server's address, for instance ``http://127.0.0.1:8080``.
         username: The user of the simple auth manager.
         password: The user's password.
+        verify: Whose certificates to trust; True for those of the public authorities.
+        proxy: The proxy to go through; None for none.
 
     Every method raises AirflowApiError for an error answer and ``httpx.TransportError`` when there is none.
     """
 
-    def __init__(self, url: str, username: str = "admin", password: str = "admin") -> None:  # noqa: S107  a local Airflow's only user
+    def __init__(
+        self,
+        url: str,
+        username: str = "admin",
+        password: str = "admin",  # noqa: S107  a local Airflow's only user
+        *,
+        verify: ssl.SSLContext | bool = True,
+        proxy: str | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._credentials = {"username": username, "password": password}
         self._token = ""
-        # trust_env=False: a proxy of the environment is not for loopback. The first answers of an API server on a busy
-        # machine have been seen to take half a minute.
-        self._client = httpx.Client(base_url=self.url, timeout=120, trust_env=False)
+        # trust_env=False: a proxy of the environment is not for loopback, and an entry of a netrc file would take the
+        # place of the token. The first answers of an API server on a busy machine have been seen to take half a minute.
+        self._client = httpx.Client(base_url=self.url, timeout=120, trust_env=False, verify=verify, proxy=proxy)
 
     def __enter__(self) -> Self:
         return self
