@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ import attrs
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _LOOK_AGAIN_SECONDS = 0.05
+_ASKS_TO_END = (signal.SIGINT, signal.SIGTERM)
 
 
 def session_members(session: int) -> list[int]:
@@ -83,7 +85,7 @@ class Component:
         """
         if self.running:
             raise RuntimeError(f"{self.name} is running already, as process {self.pid}")
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as output, _uninterrupted():
             self._process = subprocess.Popen(
                 self.command,
                 env=dict(self.environment),
@@ -150,6 +152,23 @@ def stop_all(components: Iterable[Component], grace: float = 10.0) -> None:
             while not component.wait(0):
                 component.send(signal.SIGKILL)
                 component.wait(1)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back: between a fork and the return of its process id they would leave a stray."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nothing is raised in any other thread
+        return
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: held.append(got)) for number in _ASKS_TO_END}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
 
 
 def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:

@@ -193,6 +193,8 @@ class Jobs:
             return
         if not job.force and not waiting:
             waiting = self.engine.scheduling.release(job)
+            if self.store.jobs.get(job.key) is not job or job.state not in JOB.passing:
+                return  # the last run ended as it was told to, and that took the job on
         if waiting and not job.force:
             self._await_nodes(job, waiting)
         elif job.state == "terminating":
@@ -358,11 +360,7 @@ class Jobs:
             self.engine.at(self.engine.now() + ALL_COMPLETE_DELAY, self.all_tasks_complete, job)
 
     def _await_nodes(self, job: Job, nodes: Iterable[str]) -> None:
-        code = (
-            "JobTerminationAwaitingNodeProcessing"
-            if job.state == "terminating"
-            else "JobDeletionAwaitingNodeProcessing"
-        )
+        code = f"Job{'Termination' if job.state == 'terminating' else 'Deletion'}AwaitingNodeProcessing"
         message = "The job is waiting for nodes to finish processing it"
         info = failure("ServerError", code, message, **{"Number of nodes awaiting processing": str(len(set(nodes)))})
         job.doc["executionInfo"]["schedulingError"] = info

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -68,3 +69,26 @@ def test_stopping_what_never_ran_does_nothing(tmp_path: Path) -> None:
     component = Component("idle", ["true"], {}, tmp_path / "log.txt")
     stop_all([component])
     assert (component.pid, component.exit_code, component.pids, component.tail()) == (None, None, [], "")
+
+
+def test_an_interrupt_while_it_starts_waits_until_it_can_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's Popen may be left between the fork and its return: who asked for it then knows no process."""
+    started = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        process = started(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    component = Component("nap", ["sleep", "600"], dict(os.environ), tmp_path / "log.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            component.start()
+    assert component.running
+    stop_all([component])
+    assert not component.running
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)

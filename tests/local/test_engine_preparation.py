@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,19 @@ def test_a_task_that_is_ended_in_preparation_reads_as_one_that_never_ran(account
         "requeueCount": 0,
     }
     assert (task.doc["eTag"] != tag) == (way == "task")
+
+
+@pytest.mark.parametrize("way", ["delete", "terminate"])
+def test_a_preparation_that_ends_as_soon_as_it_is_told_to_takes_its_job_on(account: Account, way: str):
+    """It is told to when the job would go on without it, so that within one look at the job another has its way."""
+    job = account.managed(jobPreparationTask={"commandLine": "run"})
+    with account.turn():
+        getattr(account.engine.jobs, way)(job, *([None] if way == "terminate" else []))
+        account.engine.clock.move_to(account.engine.now() + timedelta(seconds=1))
+    account.pass_time()
+    assert "schedulingError" not in job.doc["executionInfo"]
+    assert account.engine.store.jobs.get(job.key) is (None if way == "delete" else job)
+    assert job.state == ("deleting" if way == "delete" else "completed")
 
 
 def test_force_waits_for_no_node(account: Account):
