@@ -149,7 +149,11 @@ def test_a_retry_that_meets_a_silent_service_waits_in_the_triggerer(
     first = deferred("execute", context).trigger
     context["ti"].try_number = 2
     monkeypatch.setattr(run, "_GLANCE_SECONDS", 0.2)
-    local_batch.faults.add(operation="patch_job", then="answer", status=409, code="JobDisabled")
+    local_batch.faults.add(operation="update_job", then="answer", status=409, code="JobDisabled")
+    local_batch.faults.add(operation="get_job", then="answer", status=503, after=1)
     monkeypatch.setattr(run.JobRun, "look", lambda _: pytest.fail("a worker waits"))
     again = deferred("execute", context).trigger
     assert again.job_id == first.job_id
+    asked = [(entry.operation, entry.status) for entry in local_batch.journal]
+    assert ("update_job", 409) in asked
+    assert ("get_job", 503) in asked
