@@ -23,7 +23,7 @@ from attrs import define, field
 from airflow_provider_jobmanager.batch.patience import Patience
 from airflow_provider_jobmanager.connection import account_of
 from airflow_provider_jobmanager.errors import AccountError, ServiceRefused, ServiceUnavailable
-from airflow_provider_jobmanager.following import GaveUp, OutOfSight
+from airflow_provider_jobmanager.following import GaveUp, OutOfSight, shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,11 +112,12 @@ async def renewed(before: Account, lost: OutOfSight, look_up: Callable[[], Await
         raise lost
     try:
         account = await look_up()
+        if account.endpoint != before.endpoint or account.fingerprint == before.fingerprint:
+            raise lost
+        async with shared_client(account):
+            return account  # a credential that can't even be taken up, such as a file that is not there, is found here
     except (AccountError, OutOfSight):
         raise lost from None
-    if account.endpoint != before.endpoint or account.fingerprint == before.fingerprint:
-        raise lost
-    return account
 
 
 def _stale(lookup: _Lookup) -> bool:

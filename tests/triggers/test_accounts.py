@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.triggers.base import TaskFailedEvent, TriggerEvent
 
 from airflow_provider_jobmanager import sight
+from airflow_provider_jobmanager.account import Account
 from airflow_provider_jobmanager.errors import AccountError, ServiceUnavailable
 from airflow_provider_jobmanager.hooks.job_manager import AzureBatchJobManagerHook
 from airflow_provider_jobmanager.local import LocalBatch, Settings, auth
@@ -175,7 +176,13 @@ async def test_a_key_that_is_rotated_while_the_end_of_a_job_is_read(
     assert (verdict["status"], verdict["exit_code"]) == ("failed", 3)
 
 
-@pytest.mark.parametrize("now", ["the same", "another account", "nothing", "something that can't work"])
+async def opening_fails(_: Account) -> None:
+    raise AccountError("It can't be opened.")
+
+
+@pytest.mark.parametrize(
+    "now", ["the same", "another account", "nothing", "something that can't work", "what can't be opened"]
+)
 async def test_a_connection_that_holds_nothing_new_for_the_job(
     local_batch: LocalBatch, rotate: Callable[[], str], monkeypatch: pytest.MonkeyPatch, now: str
 ) -> None:
@@ -191,6 +198,10 @@ async def test_a_connection_that_holds_nothing_new_for_the_job(
                 monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", another.connection_json())
             case "nothing":
                 monkeypatch.delenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT")
+            case "what can't be opened":
+                # As when a proxy has become none: found with the client, not with the connection.
+                monkeypatch.setattr(Account, "async_client", opening_fails)
+                monkeypatch.setenv("AIRFLOW_CONN_AZURE_BATCH_DEFAULT", renewed)
             case "something that can't work":
                 monkeypatch.setenv(
                     "AIRFLOW_CONN_AZURE_BATCH_DEFAULT", json.dumps({"conn_type": "azure_batch_job_manager"})
